@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The parser: Ethernet, up to two tags, IPv4 with options, IPv6 with extension headers, TCP, UDP, ICMP.
+ *
+ * A cursor with one bounds check a header. Lengths that a header states are checked against what is left; what
+ * does not fit has a reason of its own, and nothing behind it is read. Fields are copied out, so that the
+ * rest of the program never touches the packet.
+ */
+#pragma once
+
+#include "lib/kernel.h"
+#include "lib/verdict.h"
+
+#define ETHERTYPE_IPV4 0x0800
+#define ETHERTYPE_IPV6 0x86dd
+#define ETHERTYPE_8021Q 0x8100
+#define ETHERTYPE_8021AD 0x88a8
+
+#define PROTOCOL_HOP_BY_HOP 0
+#define PROTOCOL_ICMP 1
+#define PROTOCOL_TCP 6
+#define PROTOCOL_UDP 17
+#define PROTOCOL_ROUTING 43
+#define PROTOCOL_FRAGMENT 44
+#define PROTOCOL_AH 51
+#define PROTOCOL_ICMPV6 58
+#define PROTOCOL_DESTINATION_OPTIONS 60
+#define PROTOCOL_MOBILITY 135
+#define PROTOCOL_HIP 139
+#define PROTOCOL_SHIM6 140
+
+#define TAGS_MAX 2
+#define EXTENSION_HEADERS_MAX 8
+#define IP_BYTES_MAX 65535
+
+struct ethernet_header {
+	__u8 destination[6];
+	__u8 source[6];
+	__be16 ethertype;
+} __attribute__((packed));
+
+struct tag_header {
+	__be16 tag;
+	__be16 ethertype;
+};
+
+struct ipv4_header {
+	__u8 version_ihl;
+	__u8 tos;
+	__be16 total_length;
+	__be16 id;
+	__be16 fragment;
+	__u8 ttl;
+	__u8 protocol;
+	__be16 checksum;
+	__be32 source;
+	__be32 destination;
+};
+
+struct ipv6_header {
+	__u8 version_class;
+	__u8 class_flow;
+	__be16 flow;
+	__be16 payload_length;
+	__u8 next_header;
+	__u8 hop_limit;
+	__be32 source[4];
+	__be32 destination[4];
+};
+
+/* Any IPv6 extension header: the first eight bytes, which all of them have. */
+struct extension_header {
+	__u8 next_header;
+	__u8 length;
+	__be16 fragment;
+	__be32 rest;
+};
+
+struct tcp_header {
+	__be16 source;
+	__be16 destination;
+	__be32 sequence;
+	__be32 acknowledgement;
+	__u8 data_offset;
+	__u8 flags;
+	__be16 window;
+	__be16 checksum;
+	__be16 urgent;
+};
+
+struct udp_header {
+	__be16 source;
+	__be16 destination;
+	__be16 length;
+	__be16 checksum;
+};
+
+/**
+ * struct packet - what the programs know of a packet
+ * @source: address in network byte order; IPv4 in the first four bytes, the rest zero
+ * @destination: likewise
+ * @length: bytes of the frame
+ * @source_port: host byte order, 0 without ports
+ * @destination_port: likewise
+ * @family: 4 or 6, 0 if the frame carries neither
+ * @protocol: IANA number; of a later IPv6 fragment, what its fragment header names
+ * @has_ports: TCP or UDP, and not a later fragment
+ * @fragment: any fragment of several
+ * @later_fragment: not the first one: there is no transport header
+ * @tags: VLAN tags
+ */
+struct packet {
+	__u32 source[4];
+	__u32 destination[4];
+	__u32 length;
+	__u16 source_port;
+	__u16 destination_port;
+	__u8 family;
+	__u8 protocol;
+	__u8 has_ports;
+	__u8 fragment;
+	__u8 later_fragment;
+	__u8 tags;
+	__u8 reserved[2];
+};
+
+/**
+ * struct cursor - where the parser is
+ * @at: next byte
+ * @end: end of what can be read directly
+ * @left: bytes that belong to the packet from @at on; may be more than lie before @end, if the frame has
+ *        fragments of its own, or fewer, if there is padding
+ */
+struct cursor {
+	void *at;
+	void *end;
+	__u32 left;
+};
+
+/* The header of @size bytes at the cursor, or NULL if the packet or the readable part ends before. */
+static __always_inline void *take(struct cursor *cursor, __u32 size)
+{
+	void *header = cursor->at;
+
+	if (cursor->left < size || header + size > cursor->end)
+		return NULL;
+	cursor->at = header + size;
+	cursor->left -= size;
+	return header;
+}
+
+static __always_inline int parse_transport(struct cursor *cursor, struct packet *packet)
+{
+	__u32 left = cursor->left;
+
+	switch (packet->protocol) {
+	case PROTOCOL_TCP: {
+		struct tcp_header *tcp = take(cursor, sizeof(*tcp));
+		__u32 data_offset;
+
+		if (!tcp)
+			return FW_REASON_TRUNCATED_TRANSPORT;
+		data_offset = tcp->data_offset >> 4;
+		if (data_offset < 5)
+			return FW_REASON_BAD_TRANSPORT;
+		if (data_offset * 4 > left)
+			return FW_REASON_TRUNCATED_TRANSPORT;
+		packet->source_port = bpf_ntohs(tcp->source);
+		packet->destination_port = bpf_ntohs(tcp->destination);
+		packet->has_ports = 1;
+		return PARSED;
+	}
+	case PROTOCOL_UDP: {
+		struct udp_header *udp = take(cursor, sizeof(*udp));
+		__u32 length;
+
+		if (!udp)
+			return FW_REASON_TRUNCATED_TRANSPORT;
+		length = bpf_ntohs(udp->length);
+		if (length < sizeof(*udp))
+			return FW_REASON_BAD_TRANSPORT;
+		/* The length of a first fragment counts what the later ones carry. */
+		if (!packet->fragment && length > left)
+			return FW_REASON_TRUNCATED_TRANSPORT;
+		packet->source_port = bpf_ntohs(udp->source);
+		packet->destination_port = bpf_ntohs(udp->destination);
+		packet->has_ports = 1;
+		return PARSED;
+	}
+	case PROTOCOL_ICMP:
+		if (packet->family == 4 && !take(cursor, 8))
+			return FW_REASON_TRUNCATED_TRANSPORT;
+		return PARSED;
+	case PROTOCOL_ICMPV6:
+		if (packet->family == 6 && !take(cursor, 8))
+			return FW_REASON_TRUNCATED_TRANSPORT;
+		return PARSED;
+	}
+	return PARSED;
+}
+
+/*
+ * Notes a fragment; @offset in units of eight bytes, @bytes behind it. Two cases are refused: a packet that
+ * would be longer than IP allows when put together, and a second fragment that begins inside the TCP header
+ * of the first and would rewrite what the first was judged by (RFC 3128).
+ */
+static __always_inline int note_fragment(struct packet *packet, __u32 offset, int more, __u32 bytes)
+{
+	packet->fragment = offset || more;
+	packet->later_fragment = offset != 0;
+	if (offset * 8 + bytes > IP_BYTES_MAX)
+		return FW_REASON_BAD_FRAGMENT;
+	if (offset == 1 && packet->protocol == PROTOCOL_TCP)
+		return FW_REASON_BAD_FRAGMENT;
+	return PARSED;
+}
+
+static __always_inline int parse_ipv4(struct cursor *cursor, struct packet *packet)
+{
+	__u32 available = cursor->left, total_length, header_length, fragment;
+	struct ipv4_header *ip = take(cursor, sizeof(*ip));
+	int reason;
+
+	if (!ip)
+		return FW_REASON_TRUNCATED_IP;
+	if (ip->version_ihl >> 4 != 4)
+		return FW_REASON_BAD_IP_VERSION;
+	header_length = (ip->version_ihl & 0xf) * 4;
+	if (header_length < sizeof(*ip))
+		return FW_REASON_BAD_IP_HEADER;
+	if (available < header_length)
+		return FW_REASON_TRUNCATED_IP;
+	total_length = bpf_ntohs(ip->total_length);
+	if (total_length < header_length)
+		return FW_REASON_BAD_IP_HEADER;
+	if (total_length > available)
+		return FW_REASON_TRUNCATED_IP;
+
+	packet->family = 4;
+	packet->protocol = ip->protocol;
+	packet->source[0] = ip->source;
+	packet->destination[0] = ip->destination;
+
+	cursor->at = (void *)ip + header_length;
+	cursor->left = total_length - header_length;
+	fragment = bpf_ntohs(ip->fragment);
+	reason = note_fragment(packet, fragment & 0x1fff, fragment & 0x2000, cursor->left);
+	if (reason != PARSED || packet->later_fragment)
+		return reason;
+	return parse_transport(cursor, packet);
+}
+
+static __always_inline int is_extension_header(__u8 next_header)
+{
+	switch (next_header) {
+	case PROTOCOL_HOP_BY_HOP:
+	case PROTOCOL_ROUTING:
+	case PROTOCOL_FRAGMENT:
+	case PROTOCOL_AH:
+	case PROTOCOL_DESTINATION_OPTIONS:
+	case PROTOCOL_MOBILITY:
+	case PROTOCOL_HIP:
+	case PROTOCOL_SHIM6:
+		return 1;
+	}
+	return 0;
+}
+
+/* Walks to the transport header. Each header's length follows its own rule, never that of the next one. */
+static __always_inline int skip_extension_headers(struct cursor *cursor, struct packet *packet)
+{
+	int fragment_seen = 0;
+
+	for (int i = 0; i <= EXTENSION_HEADERS_MAX; i++) {
+		struct extension_header *header;
+		__u8 kind = packet->protocol;
+		__u32 length, fragment;
+
+		if (!is_extension_header(kind))
+			return PARSED;
+		if (i == EXTENSION_HEADERS_MAX)
+			return FW_REASON_TOO_MANY_EXTENSION_HEADERS;
+		if (kind == PROTOCOL_HOP_BY_HOP && i > 0)
+			return FW_REASON_BAD_EXTENSION_HEADER;
+		header = cursor->at;
+		if (cursor->left < sizeof(*header) || (void *)(header + 1) > cursor->end)
+			return FW_REASON_TRUNCATED_EXTENSION_HEADER;
+		if (kind == PROTOCOL_FRAGMENT) {
+			int reason;
+
+			if (fragment_seen)
+				return FW_REASON_BAD_EXTENSION_HEADER;
+			fragment_seen = 1;
+			packet->protocol = header->next_header;
+			cursor->at = header + 1;
+			cursor->left -= sizeof(*header);
+			fragment = bpf_ntohs(header->fragment);
+			reason = note_fragment(packet, fragment >> 3, fragment & 1, cursor->left);
+			if (reason != PARSED || packet->later_fragment)
+				return reason;
+			continue;
+		}
+		length = kind == PROTOCOL_AH ? (header->length + 2) * 4 : (header->length + 1) * 8;
+		if (cursor->left < length)
+			return FW_REASON_TRUNCATED_EXTENSION_HEADER;
+		packet->protocol = header->next_header;
+		cursor->at += length;
+		cursor->left -= length;
+	}
+	return PARSED;
+}
+
+static __always_inline int parse_ipv6(struct cursor *cursor, struct packet *packet)
+{
+	struct ipv6_header *ip = take(cursor, sizeof(*ip));
+	__u32 payload_length;
+	int reason;
+
+	if (!ip)
+		return FW_REASON_TRUNCATED_IP;
+	if (ip->version_class >> 4 != 6)
+		return FW_REASON_BAD_IP_VERSION;
+	payload_length = bpf_ntohs(ip->payload_length);
+	if (payload_length > cursor->left)
+		return FW_REASON_TRUNCATED_IP;
+	cursor->left = payload_length;
+
+	packet->family = 6;
+	packet->protocol = ip->next_header;
+	__builtin_memcpy(packet->source, ip->source, sizeof(packet->source));
+	__builtin_memcpy(packet->destination, ip->destination, sizeof(packet->destination));
+
+	reason = skip_extension_headers(cursor, packet);
+	if (reason != PARSED || packet->later_fragment)
+		return reason;
+	return parse_transport(cursor, packet);
+}
+
+/*
+ * Parses a frame of @length bytes (which may be more than can be read directly) into @packet, which the caller
+ * has cleared. Returns PARSED, or the reason why it is malformed; family 0 means neither IPv4 nor IPv6.
+ */
+static __always_inline int parse_frame(void *data, void *data_end, __u32 length,
+				       struct packet *packet)
+{
+	struct cursor cursor = { .at = data, .end = data_end, .left = length };
+	struct ethernet_header *ethernet = take(&cursor, sizeof(*ethernet));
+	__u16 ethertype;
+
+	packet->length = length;
+	if (!ethernet)
+		return FW_REASON_TRUNCATED_ETHERNET;
+	ethertype = bpf_ntohs(ethernet->ethertype);
+	for (int i = 0; i <= TAGS_MAX; i++) {
+		struct tag_header *tag;
+
+		if (ethertype != ETHERTYPE_8021Q && ethertype != ETHERTYPE_8021AD)
+			break;
+		if (i == TAGS_MAX)
+			return FW_REASON_TOO_MANY_TAGS;
+		tag = take(&cursor, sizeof(*tag));
+		if (!tag)
+			return FW_REASON_TRUNCATED_VLAN;
+		packet->tags++;
+		ethertype = bpf_ntohs(tag->ethertype);
+	}
+	if (ethertype == ETHERTYPE_IPV4)
+		return parse_ipv4(&cursor, packet);
+	if (ethertype == ETHERTYPE_IPV6)
+		return parse_ipv6(&cursor, packet);
+	return PARSED;
+}

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The tables that all programs share: which revision is in force, what ids mean, which interfaces are bound to
+ * which groups, address sets, and hit counters of rules.
+ */
+#pragma once
+
+#include "lib/generation.h"
+
+/**
+ * struct applied_revision - the revision that a generation carries
+ * @commit: binary commit id (SHA-1), all zero if none was applied
+ * @time_s: when it was prepared, seconds since the epoch
+ */
+struct applied_revision {
+	__u8 commit[20];
+	__u32 reserved;
+	__u64 time_s;
+};
+
+struct applied_value {
+	__u64 version;
+	struct applied_revision side[2];
+};
+
+/* Written by the agent, read by the agent after a restart; versioned, so that it changes with the commit. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct applied_value);
+} applied SEC(".maps");
+
+/* What an id of the directory counts. */
+enum id_space {
+	ID_SPACE_RULE = 1,
+	ID_SPACE_DOCUMENT = 2,
+	ID_SPACE_ADDRESS_SET = 3,
+	ID_SPACE_INTERFACE_GROUP = 4,
+};
+
+struct directory_key {
+	__u32 space;
+	__u32 id;
+};
+
+/**
+ * struct directory_name - the name behind an id
+ * @text: UTF-8, padded with zeros: "edge/office-ssh"; absent if the first byte is zero
+ */
+struct directory_name {
+	__u8 text[136];
+};
+
+struct directory_value {
+	__u64 version;
+	__u32 check;
+	__u32 reserved;
+	struct directory_name side[2];
+};
+
+/*
+ * Written and read by the agent only: ids must stay the same over commits, restarts and upgrades, so that
+ * counters and events keep their meaning without any file on disk. The default size is replaced at load.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 40960);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct directory_key);
+	__type(value, struct directory_value);
+} directory SEC(".maps");
+
+/**
+ * struct interface_binding - what applies to packets that arrive on an interface
+ * @groups: bit i is set if the interface is in the interface group with id i
+ * @present: 0 means that no policy applies here (absent)
+ * @default_verdict: enum verdict, for IP packets that no rule decided
+ * @non_ip_verdict: enum verdict, for frames that carry neither IPv4 nor IPv6
+ */
+struct interface_binding {
+	__u64 groups;
+	__u8 present;
+	__u8 default_verdict;
+	__u8 non_ip_verdict;
+	__u8 reserved[5];
+};
+
+struct interface_value {
+	__u64 version;
+	__u32 check;
+	__u32 reserved;
+	struct interface_binding side[2];
+};
+
+/* Written by the agent, read once per packet. Keyed by ifindex: interfaces come and go, so not an array. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, struct interface_value);
+} interfaces SEC(".maps");
+
+/**
+ * struct address_member - whether a prefix belongs to a set
+ * @present: 1 if addresses under this prefix are members
+ */
+struct address_member {
+	__u8 present;
+	__u8 reserved[3];
+};
+
+struct address_value {
+	__u64 version;
+	struct address_member side[2];
+};
+
+/**
+ * struct address_key_v4 - a prefix of one set
+ * @prefix_length: 32 + the number of address bits: the set id always counts
+ * @set_id: id in ID_SPACE_ADDRESS_SET
+ * @address: network byte order
+ */
+struct address_key_v4 {
+	__u32 prefix_length;
+	__u32 set_id;
+	__u8 address[4];
+};
+
+struct address_key_v6 {
+	__u32 prefix_length;
+	__u32 set_id;
+	__u8 address[16];
+};
+
+/*
+ * Written by the agent, read when a rule names a set. One trie a family for all sets, the set id first in the
+ * key: changing one set writes that set's prefixes only, whatever others overlap it.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, 1000000);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct address_key_v4);
+	__type(value, struct address_value);
+} address_set_v4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, 1000000);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct address_key_v6);
+	__type(value, struct address_value);
+} address_set_v6 SEC(".maps");
+
+/* Packets and their bytes (whole frames). */
+struct counter {
+	__u64 packets;
+	__u64 bytes;
+};
+
+/*
+ * Written by programs, read by the agent, cleared by it before an id is given to another rule. Keyed by rule
+ * id, so that counts follow the rule's name and not its place.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 16384);
+	__type(key, __u32);
+	__type(value, struct counter);
+} rule_counters SEC(".maps");
+
+static __always_inline void count_in(void *counters, __u32 index, __u64 bytes)
+{
+	struct counter *counter = bpf_map_lookup_elem(counters, &index);
+
+	if (counter) {
+		counter->packets++;
+		counter->bytes += bytes;
+	}
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Verdicts and the reasons for them, shared with user space through BTF. */
+#pragma once
+
+enum verdict {
+	VERDICT_PASS = 1,
+	VERDICT_DROP = 2,
+};
+
+/* Why a packet got its verdict: each packet is counted under exactly one. docs/kinds/firewall.md lists them. */
+enum fw_reason {
+	FW_REASON_UNBOUND = 0,
+	FW_REASON_NON_IP_PASS,
+	FW_REASON_NON_IP_DROP,
+	FW_REASON_RULE_PASS,
+	FW_REASON_RULE_DROP,
+	FW_REASON_DEFAULT_PASS,
+	FW_REASON_DEFAULT_DROP,
+	FW_REASON_TRUNCATED_ETHERNET,
+	FW_REASON_TRUNCATED_VLAN,
+	FW_REASON_TOO_MANY_TAGS,
+	FW_REASON_TRUNCATED_IP,
+	FW_REASON_BAD_IP_VERSION,
+	FW_REASON_BAD_IP_HEADER,
+	FW_REASON_BAD_FRAGMENT,
+	FW_REASON_TOO_MANY_EXTENSION_HEADERS,
+	FW_REASON_BAD_EXTENSION_HEADER,
+	FW_REASON_TRUNCATED_EXTENSION_HEADER,
+	FW_REASON_TRUNCATED_TRANSPORT,
+	FW_REASON_BAD_TRANSPORT,
+	FW_REASON_INTERNAL_ERROR,
+};
+#define FW_REASONS (FW_REASON_INTERNAL_ERROR + 1)
+
+/* What the parser returns for a packet without fault. */
+#define PARSED (-1)

@@ -1,0 +1,6 @@
+// What every stage may use: errors, diagnostics, identities, addresses, time. Pure.
+export * from "./clock.ts";
+export * from "./diagnostics.ts";
+export * from "./errors.ts";
+export * from "./prefix.ts";
+export * from "./revision.ts";
