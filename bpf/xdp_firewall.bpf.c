@@ -10,7 +10,7 @@
 #include "lib/event.h"
 
 #define ENDPOINT_SETS 6
-#define PORT_RANGES 8
+#define PORT_RANGES   8
 
 enum fw_action {
 	FW_ACTION_ABSENT = 0,
@@ -30,6 +30,15 @@ enum fw_rule_flag {
 	FW_RULE_FLAG_DESTINATION_NOT = 32,
 	/* Only packets with ports can match. */
 	FW_RULE_FLAG_PORTS = 64,
+	/* Not a rule of a document but what it says for packets that no rule decided. */
+	FW_RULE_FLAG_DEFAULT = 128,
+};
+
+enum fw_family {
+	FW_FAMILY_ANY_IP = 0,
+	FW_FAMILY_NON_IP = 1,
+	FW_FAMILY_IPV4 = 4,
+	FW_FAMILY_IPV6 = 6,
 };
 
 /**
@@ -64,7 +73,7 @@ struct port_range {
  * @document_id: id in ID_SPACE_DOCUMENT
  * @flags: enum fw_rule_flag
  * @action: enum fw_action; FW_ACTION_ABSENT marks an empty slot
- * @family: 4 or 6, 0 for both
+ * @family: enum fw_family
  * @source_port_count: ranges in use; 0 if any port matches
  * @destination_port_count: likewise
  */
@@ -139,6 +148,8 @@ enum fw_rule_flag *emit_fw_rule_flag;
 enum event_kind *emit_event_kind;
 enum event_flag *emit_event_flag;
 enum id_space *emit_id_space;
+enum presence *emit_presence;
+enum fw_family *emit_fw_family;
 
 /* What is known of the sets that a packet's address is in; only the first 64 ids are remembered. */
 struct membership {
@@ -148,6 +159,8 @@ struct membership {
 
 /**
  * struct walk - one packet's way through the rules
+ * @verdict: enum verdict of the rule that decided, 0 if none did
+ * @by_default: whether that rule was a document's default
  * @audited_document: the audit document that has matched: the rest of it is skipped
  */
 struct walk {
@@ -157,11 +170,11 @@ struct walk {
 	__u64 generation;
 	__u64 groups;
 	__u32 interface;
-	__u32 rule_id;
 	__u32 audited_document;
 	__u32 events_per_window;
 	__u8 verdict;
-	__u8 reserved[7];
+	__u8 by_default;
+	__u8 reserved[2];
 };
 
 static __always_inline int look_up_set(const struct walk *walk, const __u32 *address, __u32 set_id)
@@ -181,7 +194,8 @@ static __always_inline int look_up_set(const struct walk *walk, const __u32 *add
 	}
 	if (!value)
 		return 0;
-	return value->side[visible_side(READ_ONCE(value->version), walk->generation) & 1].present;
+	return value->side[visible_side(READ_ONCE(value->version), walk->generation) & 1].presence !=
+	       PRESENCE_ABSENT;
 }
 
 /*
@@ -250,9 +264,10 @@ static __always_inline int rule_matches(struct walk *walk, const struct fw_rule 
 
 	if (!(rule->groups & walk->groups))
 		return 0;
-	if (!(rule->protocols[protocol >> 6] >> (protocol & 63) & 1))
+	if (rule->family != packet->family &&
+	    (rule->family != FW_FAMILY_ANY_IP || packet->family == FW_FAMILY_NON_IP))
 		return 0;
-	if (rule->family && rule->family != packet->family)
+	if (!(rule->protocols[protocol >> 6] >> (protocol & 63) & 1))
 		return 0;
 	if (rule->flags & FW_RULE_FLAG_PORTS) {
 		if (!packet->has_ports)
@@ -313,8 +328,8 @@ static long visit_slot(__u32 slot, struct walk *walk)
 	}
 	if (rule->flags & FW_RULE_FLAG_LOG)
 		report_rule(walk, rule);
-	walk->rule_id = rule->rule_id;
 	walk->verdict = rule->action == FW_ACTION_PASS ? VERDICT_PASS : VERDICT_DROP;
+	walk->by_default = !!(rule->flags & FW_RULE_FLAG_DEFAULT);
 	return 1;
 }
 
@@ -338,6 +353,18 @@ static __always_inline int read_binding(__u32 interface, __u64 generation,
 			return binding->present;
 	}
 	return -1;
+}
+
+/* The reason for a verdict that the rules gave, or for none. */
+static __always_inline __u32 reason_of(const struct walk *walk)
+{
+	int drop = walk->verdict == VERDICT_DROP;
+
+	if (walk->packet.family == FW_FAMILY_NON_IP)
+		return drop ? FW_REASON_NON_IP_DROP : FW_REASON_NON_IP_PASS;
+	if (!walk->verdict || walk->by_default)
+		return drop ? FW_REASON_DEFAULT_DROP : FW_REASON_DEFAULT_PASS;
+	return drop ? FW_REASON_RULE_DROP : FW_REASON_RULE_PASS;
 }
 
 static __always_inline int finish(const struct walk *walk, __u32 reason, int verdict)
@@ -394,19 +421,11 @@ int xdp_firewall(struct xdp_md *ctx)
 	if (reason != PARSED)
 		return drop_malformed(&walk, reason);
 	if (!walk.packet.family)
-		return binding.non_ip_verdict == VERDICT_DROP ?
-			       finish(&walk, FW_REASON_NON_IP_DROP, VERDICT_DROP) :
-			       finish(&walk, FW_REASON_NON_IP_PASS, VERDICT_PASS);
+		walk.packet.family = FW_FAMILY_NON_IP;
 
 	if (bpf_loop(READ_ONCE(settings->rules_end), visit_slot, &walk, 0) < 0)
 		return finish(&walk, FW_REASON_INTERNAL_ERROR, VERDICT_DROP);
-	if (walk.verdict == VERDICT_PASS)
-		return finish(&walk, FW_REASON_RULE_PASS, VERDICT_PASS);
-	if (walk.verdict == VERDICT_DROP)
-		return finish(&walk, FW_REASON_RULE_DROP, VERDICT_DROP);
-	if (binding.default_verdict == VERDICT_DROP)
-		return finish(&walk, FW_REASON_DEFAULT_DROP, VERDICT_DROP);
-	return finish(&walk, FW_REASON_DEFAULT_PASS, VERDICT_PASS);
+	return finish(&walk, reason_of(&walk), walk.verdict ? walk.verdict : VERDICT_PASS);
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -11,27 +11,27 @@
 #include "lib/kernel.h"
 #include "lib/verdict.h"
 
-#define ETHERTYPE_IPV4 0x0800
-#define ETHERTYPE_IPV6 0x86dd
-#define ETHERTYPE_8021Q 0x8100
+#define ETHERTYPE_IPV4	 0x0800
+#define ETHERTYPE_IPV6	 0x86dd
+#define ETHERTYPE_8021Q	 0x8100
 #define ETHERTYPE_8021AD 0x88a8
 
-#define PROTOCOL_HOP_BY_HOP 0
-#define PROTOCOL_ICMP 1
-#define PROTOCOL_TCP 6
-#define PROTOCOL_UDP 17
-#define PROTOCOL_ROUTING 43
-#define PROTOCOL_FRAGMENT 44
-#define PROTOCOL_AH 51
-#define PROTOCOL_ICMPV6 58
+#define PROTOCOL_HOP_BY_HOP	     0
+#define PROTOCOL_ICMP		     1
+#define PROTOCOL_TCP		     6
+#define PROTOCOL_UDP		     17
+#define PROTOCOL_ROUTING	     43
+#define PROTOCOL_FRAGMENT	     44
+#define PROTOCOL_AH		     51
+#define PROTOCOL_ICMPV6		     58
 #define PROTOCOL_DESTINATION_OPTIONS 60
-#define PROTOCOL_MOBILITY 135
-#define PROTOCOL_HIP 139
-#define PROTOCOL_SHIM6 140
+#define PROTOCOL_MOBILITY	     135
+#define PROTOCOL_HIP		     139
+#define PROTOCOL_SHIM6		     140
 
-#define TAGS_MAX 2
+#define TAGS_MAX	      2
 #define EXTENSION_HEADERS_MAX 8
-#define IP_BYTES_MAX 65535
+#define IP_BYTES_MAX	      65535
 
 struct ethernet_header {
 	__u8 destination[6];
@@ -102,7 +102,7 @@ struct udp_header {
  * @length: bytes of the frame
  * @source_port: host byte order, 0 without ports
  * @destination_port: likewise
- * @family: 4 or 6, 0 if the frame carries neither
+ * @family: 4 or 6; 0 after parsing if the frame carries neither
  * @protocol: IANA number; of a later IPv6 fragment, what its fragment header names
  * @has_ports: TCP or UDP, and not a later fragment
  * @fragment: any fragment of several

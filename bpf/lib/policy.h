@@ -10,12 +10,16 @@
 /**
  * struct applied_revision - the revision that a generation carries
  * @commit: binary commit id (SHA-1), all zero if none was applied
+ * @held: a commit that must not be applied again because somebody rolled back from it; all zero if none
  * @time_s: when it was prepared, seconds since the epoch
+ * @present: 1 once anything was applied
  */
 struct applied_revision {
 	__u8 commit[20];
-	__u32 reserved;
+	__u8 held[20];
 	__u64 time_s;
+	__u8 present;
+	__u8 reserved[7];
 };
 
 struct applied_value {
@@ -76,15 +80,11 @@ struct {
  * struct interface_binding - what applies to packets that arrive on an interface
  * @groups: bit i is set if the interface is in the interface group with id i
  * @present: 0 means that no policy applies here (absent)
- * @default_verdict: enum verdict, for IP packets that no rule decided
- * @non_ip_verdict: enum verdict, for frames that carry neither IPv4 nor IPv6
  */
 struct interface_binding {
 	__u64 groups;
 	__u8 present;
-	__u8 default_verdict;
-	__u8 non_ip_verdict;
-	__u8 reserved[5];
+	__u8 reserved[7];
 };
 
 struct interface_value {
@@ -102,12 +102,22 @@ struct {
 	__type(value, struct interface_value);
 } interfaces SEC(".maps");
 
+/*
+ * A longest match hides shorter ones. So a prefix that exists on one side of its entry only repeats, on the
+ * other side, what its nearest covering prefix says there; the mark tells such a copy from an entry.
+ */
+enum presence {
+	PRESENCE_ABSENT = 0,
+	PRESENCE_OWN = 1,
+	PRESENCE_INHERITED = 2,
+};
+
 /**
  * struct address_member - whether a prefix belongs to a set
- * @present: 1 if addresses under this prefix are members
+ * @presence: enum presence; addresses under this prefix are members unless it is absent
  */
 struct address_member {
-	__u8 present;
+	__u8 presence;
 	__u8 reserved[3];
 };
 

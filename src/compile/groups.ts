@@ -1,0 +1,131 @@
+// Interface groups: which interfaces of this host a name in policy means, and which groups a program's policy
+// really uses. Bindings and attachments follow from the use, so a group that nothing names costs nothing.
+
+/** An interface of the host's network namespace. */
+export interface HostInterface {
+  readonly name: string;
+  readonly index: number;
+}
+
+export type AttachMode = "native" | "generic" | "auto";
+
+/** A program that must be attached to an interface. */
+export interface Attachment {
+  readonly program: string;
+  readonly interface: string;
+  readonly index: number;
+  readonly mode: AttachMode;
+}
+
+interface Group {
+  readonly name: string;
+  readonly members: readonly HostInterface[];
+  readonly mode: AttachMode;
+}
+
+/** What a group is called that stands for one interface named directly in a document. */
+export function interfaceGroupName(interfaceName: string): string {
+  return `interface/${interfaceName}`;
+}
+
+/** True if `name` fits `pattern`, in which `*` stands for any characters. Linear in both, for hostile patterns. */
+export function matchesPattern(pattern: string, name: string): boolean {
+  let p = 0;
+  let star = -1;
+  let retry = 0;
+  for (let n = 0; n < name.length; ) {
+    if (p < pattern.length && pattern[p] !== "*" && pattern[p] === name[n]) {
+      p++;
+      n++;
+    } else if (pattern[p] === "*") {
+      star = p++;
+      retry = n;
+    } else if (star >= 0) {
+      p = star + 1;
+      n = ++retry;
+    } else {
+      return false;
+    }
+  }
+  while (pattern[p] === "*") p++;
+  return p === pattern.length;
+}
+
+/** Groups by name, filled by the InterfaceGroup kind, used by the kinds whose documents name interfaces. */
+export class InterfaceGroups {
+  readonly #host: readonly HostInterface[];
+  readonly #groups = new Map<string, Group>();
+  readonly #uses = new Map<string, Set<string>>();
+
+  constructor(host: readonly HostInterface[]) {
+    this.#host = host;
+  }
+
+  define(name: string, patterns: readonly string[], mode: AttachMode): void {
+    const members = this.#host.filter((i) => patterns.some((pattern) => matchesPattern(pattern, i.name)));
+    this.#groups.set(name, { name, members, mode });
+  }
+
+  /**
+   * Notes that `program` needs the group, or the interface, that a document calls `name`; returns the group's
+   * full name and how many interfaces of this host are in it.
+   */
+  use(name: string, program: string): { readonly group: string; readonly members: readonly HostInterface[] } {
+    const full = this.#groups.has(name) ? name : interfaceGroupName(name);
+    const group = this.#groups.get(full) ?? {
+      name: full,
+      members: this.#host.filter((i) => i.name === name),
+      mode: "auto" as const,
+    };
+    this.#groups.set(full, group);
+    const programs = this.#uses.get(full) ?? new Set();
+    programs.add(program);
+    this.#uses.set(full, programs);
+    return { group: full, members: group.members };
+  }
+
+  /** For each interface that any used group holds: its groups' names, and the programs to attach. */
+  bindings(): { readonly interface: HostInterface; readonly groups: readonly string[] }[] {
+    const found = new Map<number, { interface: HostInterface; groups: string[] }>();
+    for (const name of [...this.#uses.keys()].sort()) {
+      for (const member of this.#groups.get(name)?.members ?? []) {
+        const binding = found.get(member.index) ?? { interface: member, groups: [] };
+        binding.groups.push(name);
+        found.set(member.index, binding);
+      }
+    }
+    return [...found.values()].sort((a, b) => a.interface.index - b.interface.index);
+  }
+
+  /** Programs on interfaces; where groups differ in mode, a definite one wins over auto (kinds refuse conflicts). */
+  attachments(): Attachment[] {
+    const found = new Map<string, Attachment>();
+    for (const [name, programs] of this.#uses) {
+      const group = this.#groups.get(name);
+      for (const member of group?.members ?? []) {
+        for (const program of programs) {
+          const key = `${program} ${member.name}`;
+          const mode = group?.mode ?? "auto";
+          const before = found.get(key);
+          if (before !== undefined && (mode === "auto" || before.mode !== "auto")) continue;
+          found.set(key, { program, interface: member.name, index: member.index, mode });
+        }
+      }
+    }
+    return [...found.values()].sort((a, b) => a.index - b.index || (a.program < b.program ? -1 : 1));
+  }
+
+  /** Two groups of one interface that ask for different definite modes: [interface, group, group]. */
+  modeConflicts(): (readonly [string, string, string])[] {
+    const conflicts: (readonly [string, string, string])[] = [];
+    const seen = new Map<string, Group>();
+    for (const group of [...this.#groups.values()].filter((g) => g.mode !== "auto")) {
+      for (const member of group.members) {
+        const before = seen.get(member.name);
+        if (before === undefined) seen.set(member.name, group);
+        else if (before.mode !== group.mode) conflicts.push([member.name, before.name, group.name]);
+      }
+    }
+    return conflicts;
+  }
+}

@@ -1,0 +1,36 @@
+// The compile stage: PolicySet -> DesiredState. Packed tables, ids, interface groups, and what a kind is.
+export {
+  addPrefix,
+  addressTables,
+  describeAddress,
+} from "./address-tables.ts";
+export { type CompileInput, type CompileResult, compilePolicy, type DesiredState } from "./compile.ts";
+export {
+  decodeDirectoryEntry,
+  directoryCapacityFor,
+  directoryTable,
+  idRangesFor,
+  interfacesTable,
+} from "./core-tables.ts";
+export {
+  type Attachment,
+  type AttachMode,
+  type HostInterface,
+  InterfaceGroups,
+  interfaceGroupName,
+  matchesPattern,
+} from "./groups.ts";
+export { IdAllocator, type IdRange, type IdSpace, type KnownId } from "./ids.ts";
+export type { CompileContext, EntryText, KindDefinition, Names, Origin } from "./kind.ts";
+export { payloadLayout, type SpecOptions, tableSpec } from "./spec.ts";
+export {
+  entryAt,
+  equalAt,
+  KeyIndex,
+  type OrderedIdentity,
+  type PackedTable,
+  PackedTableBuilder,
+  packedKeySize,
+  type TableShape,
+  type TableSpec,
+} from "./table.ts";

@@ -1,0 +1,67 @@
+// Table specifications from the C program's own map definitions: the versioned value's parts are found by the
+// names that bpf/lib/generation.h gives them, so that no offset is written twice.
+import { type FieldLayout, type MapLayout, type StructLayout } from "../abi/index.ts";
+import { bug } from "../base/index.ts";
+import type { OrderedIdentity, TableShape, TableSpec } from "./table.ts";
+
+export interface SpecOptions {
+  readonly shape: TableShape;
+  /** The payload's field that is zero if the side is absent. */
+  readonly presence: string;
+  /** Ordered tables: the payload's adjacent fields that name an entry. */
+  readonly identity?: readonly string[];
+}
+
+/** The specification of a versioned table; throws a bug error if the map's value does not have its parts. */
+export function tableSpec(map: MapLayout, options: SpecOptions): TableSpec {
+  const value = required(map.value, `${map.name} has no value struct`);
+  const side = field(value, "side");
+  if (side.type.kind !== "array" || side.type.count !== 2 || side.type.element.kind !== "struct") {
+    throw bug(`Cannot use ${map.name} as a versioned table: it has no two sides`);
+  }
+  if (field(value, "version").offset !== 0) throw bug(`Cannot use ${map.name}: its version does not come first`);
+  const payload = side.type.element.layout;
+  const check = value.fields.find((f) => f.name === "check");
+  if ((options.shape === "keyed") !== (check !== undefined)) {
+    throw bug(`Cannot use ${map.name}: keyed tables, and only they, have a check word`);
+  }
+  return {
+    name: map.name,
+    shape: options.shape,
+    keySize: map.keySize,
+    payloadSize: payload.size,
+    valueSize: map.valueSize,
+    sideOffset: side.offset,
+    checkOffset: check?.offset,
+    presenceOffset: field(payload, options.presence).offset,
+    identity: options.identity === undefined ? undefined : identityOf(payload, options.identity),
+  };
+}
+
+/** The layout of one side of a versioned map's value. */
+export function payloadLayout(map: MapLayout): StructLayout {
+  const type = field(required(map.value, `${map.name} has no value struct`), "side").type;
+  if (type.kind !== "array" || type.element.kind !== "struct") throw bug(`Cannot use ${map.name}: no sides`);
+  return type.element.layout;
+}
+
+function identityOf(payload: StructLayout, names: readonly string[]): OrderedIdentity {
+  const fields = names.map((name) => field(payload, name));
+  const offset = Math.min(...fields.map((f) => f.offset));
+  const size = fields.reduce((sum, f) => sum + f.size, 0);
+  const end = Math.max(...fields.map((f) => f.offset + f.size));
+  if (end - offset !== size) throw bug(`Cannot use ${payload.name}: its identity's fields are not adjacent`);
+  return { offset, size };
+}
+
+function field(layout: StructLayout, name: string): FieldLayout {
+  return required(
+    layout.fields.find((f) => f.name === name),
+    `struct ${layout.name} has no field ${name}`,
+  );
+}
+
+function required<T>(value: T | undefined, problem: string): T {
+  if (value === undefined) throw bug(`Cannot use the program's tables: ${problem}`);
+  return value;
+}

@@ -1,0 +1,172 @@
+// Packed tables: entries as two flat buffers (keys, payloads), so that a million of them are a few megabytes
+// and no million objects. What a table is called, how its entries are laid out and how it becomes versioned
+// is its specification; nothing here knows what an entry means.
+import { bug } from "../base/index.ts";
+
+/**
+ * How a table is looked up and therefore how it is versioned:
+ * `keyed` by exact key in a hash map (entries carry a check word), `prefix` by longest match (an entry that
+ * exists on one side only repeats the covering prefix on the other), `ordered` by position in an array that
+ * packets walk (desired entries have an identity and an order, slots are found while planning), `slots` by
+ * index in an array.
+ */
+export type TableShape = "keyed" | "prefix" | "ordered" | "slots";
+
+export interface TableSpec {
+  /** The kernel map's name. */
+  readonly name: string;
+  readonly shape: TableShape;
+  /** Bytes of the map's key. */
+  readonly keySize: number;
+  /** Bytes of one side of the map's value. */
+  readonly payloadSize: number;
+  /** Bytes of the map's value: version word, check word for keyed tables, both sides. */
+  readonly valueSize: number;
+  /** Where the two sides begin in the value. */
+  readonly sideOffset: number;
+  /** Where the 32-bit check word stands in the value; only keyed tables have one. */
+  readonly checkOffset: number | undefined;
+  /** The payload's byte that is 0 if the side is absent; prefix tables hold `enum presence` in it. */
+  readonly presenceOffset: number;
+  /** Ordered tables: bytes of an entry's identity (see `OrderedIdentity`). */
+  readonly identity: OrderedIdentity | undefined;
+}
+
+/** Where in an ordered table's payload its identity stands: bytes that name the entry wherever it moves. */
+export interface OrderedIdentity {
+  readonly offset: number;
+  readonly size: number;
+}
+
+/** Entries of one table: `count` keys and payloads, one behind the other. */
+export interface PackedTable {
+  readonly spec: TableSpec;
+  readonly count: number;
+  /** count * keySize bytes; ordered tables have identities for keys, in evaluation order. */
+  readonly keys: Uint8Array;
+  /** count * payloadSize bytes. */
+  readonly payloads: Uint8Array;
+  /** For each entry an index into the desired state's provenances. */
+  readonly origins: Uint32Array;
+}
+
+/** Bytes of a key in a packed table of this specification: of the map's key, or of the identity. */
+export function packedKeySize(spec: TableSpec): number {
+  return spec.identity === undefined ? spec.keySize : spec.identity.size;
+}
+
+/** Collects entries of one table; grows by doubling. */
+export class PackedTableBuilder {
+  readonly spec: TableSpec;
+  readonly #keySize: number;
+  #count = 0;
+  #keys: Uint8Array;
+  #payloads: Uint8Array;
+  #origins: Uint32Array;
+
+  constructor(spec: TableSpec, capacity = 64) {
+    this.spec = spec;
+    this.#keySize = packedKeySize(spec);
+    this.#keys = new Uint8Array(capacity * this.#keySize);
+    this.#payloads = new Uint8Array(capacity * spec.payloadSize);
+    this.#origins = new Uint32Array(capacity);
+  }
+
+  get count(): number {
+    return this.#count;
+  }
+
+  /** Appends a copy of one entry. */
+  add(key: Uint8Array, payload: Uint8Array, origin: number): void {
+    if (key.length !== this.#keySize || payload.length !== this.spec.payloadSize) {
+      throw bug(`Cannot add an entry to ${this.spec.name}: its key or payload has the wrong size`, {
+        key: key.length,
+        payload: payload.length,
+      });
+    }
+    if (this.#count === this.#origins.length) this.#grow();
+    this.#keys.set(key, this.#count * this.#keySize);
+    this.#payloads.set(payload, this.#count * this.spec.payloadSize);
+    this.#origins[this.#count] = origin;
+    this.#count++;
+  }
+
+  /** The table so far; the builder must not be used afterwards. */
+  build(): PackedTable {
+    return {
+      spec: this.spec,
+      count: this.#count,
+      keys: this.#keys.subarray(0, this.#count * this.#keySize),
+      payloads: this.#payloads.subarray(0, this.#count * this.spec.payloadSize),
+      origins: this.#origins.subarray(0, this.#count),
+    };
+  }
+
+  #grow(): void {
+    const double = (old: Uint8Array) => {
+      const grown = new Uint8Array(old.length * 2);
+      grown.set(old);
+      return grown;
+    };
+    this.#keys = double(this.#keys);
+    this.#payloads = double(this.#payloads);
+    const origins = new Uint32Array(this.#origins.length * 2);
+    origins.set(this.#origins);
+    this.#origins = origins;
+  }
+}
+
+/** The bytes of entry `index` in a flat buffer of entries of `size` bytes; a view, not a copy. */
+export function entryAt(buffer: Uint8Array, size: number, index: number): Uint8Array {
+  return buffer.subarray(index * size, (index + 1) * size);
+}
+
+/**
+ * Finds keys of one size in a flat buffer: open addressing over entry numbers. Of equal keys the first counts.
+ */
+export class KeyIndex {
+  readonly #keys: Uint8Array;
+  readonly #keySize: number;
+  readonly #slots: Int32Array;
+  readonly #mask: number;
+
+  constructor(keys: Uint8Array, keySize: number) {
+    this.#keys = keys;
+    this.#keySize = keySize;
+    const count = keys.length / keySize;
+    let size = 16;
+    while (size < count * 2) size *= 2;
+    this.#slots = new Int32Array(size).fill(-1);
+    this.#mask = size - 1;
+    for (let i = 0; i < count; i++) {
+      let slot = hashBytes(keys, i * keySize, keySize) & this.#mask;
+      while (this.#slots[slot] !== -1) slot = (slot + 1) & this.#mask;
+      this.#slots[slot] = i;
+    }
+  }
+
+  /** The number of the entry whose key stands in `keys` at `offset`, or -1. The first one added, of equal keys. */
+  find(keys: Uint8Array, offset = 0): number {
+    let slot = hashBytes(keys, offset, this.#keySize) & this.#mask;
+    for (;;) {
+      const entry = this.#slots[slot] ?? -1;
+      if (entry === -1) return -1;
+      if (equalAt(this.#keys, entry * this.#keySize, keys, offset, this.#keySize)) return entry;
+      slot = (slot + 1) & this.#mask;
+    }
+  }
+}
+
+/** True if `size` bytes of `a` at `aOffset` equal those of `b` at `bOffset`. */
+export function equalAt(a: Uint8Array, aOffset: number, b: Uint8Array, bOffset: number, size: number): boolean {
+  for (let i = 0; i < size; i++) if (a[aOffset + i] !== b[bOffset + i]) return false;
+  return true;
+}
+
+function hashBytes(bytes: Uint8Array, offset: number, size: number): number {
+  let hash = 0x811c9dc5;
+  for (let i = offset; i < offset + size; i++) hash = Math.imul(hash ^ (bytes[i] ?? 0), 0x01000193);
+  hash ^= hash >>> 15;
+  hash = Math.imul(hash, 0x85ebca6b);
+  return (hash ^ (hash >>> 13)) >>> 0;
+}

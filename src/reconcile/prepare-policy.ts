@@ -1,0 +1,45 @@
+// A revision's files -> what the kernel shall hold on this host, or the findings that forbid it.
+import { type Diagnostic, hasErrors, type Revision, sortDiagnostics } from "../base/index.ts";
+import {
+  compilePolicy,
+  type DesiredState,
+  type HostInterface,
+  type IdRange,
+  type IdSpace,
+  type KindDefinition,
+  type KnownId,
+} from "../compile/index.ts";
+import { parsePolicy, type PolicySet, selectForNode } from "../policy/index.ts";
+
+export interface PolicyInput {
+  readonly files: Revision["files"];
+  readonly labels: Readonly<Record<string, string>>;
+  readonly kinds: readonly KindDefinition[];
+  readonly interfaces: readonly HostInterface[];
+  readonly knownIds: readonly KnownId[];
+  readonly idRanges: Readonly<Record<IdSpace, IdRange>>;
+  /** Milliseconds since the epoch. */
+  readonly now: number;
+}
+
+export type PreparedPolicy =
+  | {
+      readonly ok: true;
+      readonly policy: PolicySet;
+      readonly desired: DesiredState;
+      readonly diagnostics: readonly Diagnostic[];
+    }
+  | { readonly ok: false; readonly diagnostics: readonly Diagnostic[] };
+
+/** Parses, selects and compiles. Findings of all stages come together. */
+export function preparePolicy(input: PolicyInput): PreparedPolicy {
+  const parsed = parsePolicy(input.files);
+  const policy = selectForNode(parsed.policy, input.labels);
+  const compiled = compilePolicy({ ...input, policy });
+  // A document with errors is left out of the set: that others refer to it is no finding of its own then.
+  const broken = hasErrors(parsed.diagnostics);
+  const own = compiled.diagnostics.filter((d) => !broken || d.code !== "unknown-set");
+  const diagnostics = sortDiagnostics([...parsed.diagnostics, ...own]);
+  if (hasErrors(diagnostics)) return { ok: false, diagnostics };
+  return { ok: true, policy, desired: compiled.desired, diagnostics };
+}

@@ -1,0 +1,519 @@
+// The reconciler: brings the kernel to a revision, finds drift, goes back. One thing at a time, whoever asks;
+// every attempt ends in one audit record. Knows the world only through its ports.
+import {
+  asPenstockError,
+  bug,
+  type Clock,
+  formatDiagnostic,
+  formatRevision,
+  PenstockError,
+  type Revision,
+} from "../base/index.ts";
+import type { DesiredState, IdRange, IdSpace, KindDefinition } from "../compile/index.ts";
+import { type Applied, appliedEntries, appliedTable, readApplied } from "./applied.ts";
+import { AttemptWriter } from "./attempts.ts";
+import type { DescribedChange } from "./changes.ts";
+import { digestDesired, digestObserved } from "./digest.ts";
+import { driftOf, type DriftReport } from "./drift.ts";
+import { knownIds } from "./names.ts";
+import { type ObservedState, observe } from "./observe.ts";
+import { describePlan, makePlan, type Plan, type PlanInput } from "./plan.ts";
+import type { AttemptLog, AttemptOutcome, Datapath, Logger, RevisionSource, Trigger } from "./ports.ts";
+import { type PreparedPolicy, preparePolicy } from "./prepare-policy.ts";
+import { recover, type Recovery } from "./recover.ts";
+import { Conditions, type HistoryEntry, type Status } from "./status.ts";
+import { runTransaction, type TransactionResult } from "./transaction.ts";
+
+export interface ReconcilerOptions {
+  readonly source: RevisionSource;
+  readonly datapath: Datapath;
+  readonly attempts: AttemptLog;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly kinds: readonly KindDefinition[];
+  readonly idRanges: Readonly<Record<IdSpace, IdRange>>;
+  readonly host: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly selfHeal: "enabled" | "warn" | "disabled";
+  readonly version: string;
+  /** For people: the repository's address and the ref. */
+  readonly sourceUrl: string;
+  readonly ref: string;
+}
+
+/** What came of an attempt to bring the kernel to a revision. */
+export type Outcome =
+  | { readonly kind: "up-to-date"; readonly revision: Revision }
+  | { readonly kind: "held"; readonly revision: Revision }
+  | {
+      readonly kind: "applied" | "unchanged" | "rolled-back" | "healed";
+      readonly revision: Revision;
+      readonly plan: Plan;
+      readonly changes: readonly DescribedChange[];
+      readonly result: TransactionResult;
+      readonly warnings: readonly string[];
+    }
+  | { readonly kind: "refused"; readonly revision: Revision; readonly findings: readonly string[] }
+  | { readonly kind: "failed"; readonly revision: Revision | undefined; readonly error: PenstockError };
+
+/** What a scan found, and whether it was put right. */
+export interface ScanOutcome {
+  readonly drift: DriftReport | undefined;
+  readonly healed: boolean;
+  readonly error: PenstockError | undefined;
+}
+
+/** What would happen, for reviewers. */
+export type Preview =
+  | {
+      readonly kind: "plan";
+      readonly revision: Revision;
+      readonly plan: Plan;
+      readonly changes: readonly DescribedChange[];
+      readonly drift: DriftReport | undefined;
+      readonly warnings: readonly string[];
+    }
+  | { readonly kind: "refused"; readonly revision: Revision; readonly findings: readonly string[] };
+
+/** A revision with what it means on this host. */
+interface Known {
+  readonly revision: Revision;
+  readonly prepared: PreparedPolicy & { readonly ok: true };
+}
+
+export class Reconciler {
+  readonly #o: ReconcilerOptions;
+  readonly #conditions: Conditions;
+  readonly #writer: AttemptWriter;
+  /** The revision in force, compiled as of when it was applied: what drift is measured against. */
+  #inForce: Known | undefined;
+  #seen: Revision | undefined;
+  /** A revision that was refused, or failed in a way that only a person can mend: not tried again by itself. */
+  #quarantined: { readonly commit: string; readonly code: string } | undefined;
+  #lastDrift: string | undefined;
+  #busy: Promise<unknown> = Promise.resolve();
+
+  constructor(options: ReconcilerOptions) {
+    this.#o = options;
+    this.#conditions = new Conditions(options.clock);
+    const { attempts, log, host, version } = options;
+    this.#writer = new AttemptWriter({ attempts, log, host, version });
+  }
+
+  /** Repairs what a crash left and finds out which revision is in force. Before anything else. */
+  start(): Promise<Recovery> {
+    return this.#alone(async () => {
+      const recovery = await recover(this.#o.datapath);
+      if (recovery.restored + recovery.removed > 0) {
+        this.#o.log.warn({ recovery }, "Repaired what an interrupted transaction left behind");
+      }
+      this.#conditions.set("Ready", "Unknown", "Starting", "No revision has been looked at yet");
+      await this.#learnInForce();
+      return recovery;
+    });
+  }
+
+  /** Brings the kernel to the newest revision. `command` tries again what was refused before. */
+  reconcile(trigger: Trigger): Promise<Outcome> {
+    return this.#alone(async () => {
+      if (trigger === "command" || trigger === "push") this.#quarantined = undefined;
+      const revision = await this.#fetch(trigger);
+      return revision instanceof PenstockError
+        ? { kind: "failed", revision: undefined, error: revision }
+        : this.#bringTo(revision, trigger);
+    });
+  }
+
+  /** True if a poll found nothing that the last attempt did not see. Cheap. */
+  async isCurrent(): Promise<boolean> {
+    const { changed, commit } = await this.#o.source.poll();
+    this.#conditions.set("SourceReady", "True", "Succeeded", `${this.#o.ref} is at ${commit.slice(0, 12)}`);
+    return !changed && this.#seen !== undefined;
+  }
+
+  /** Goes back to an earlier revision; without a commit, to the one applied before the current one. */
+  rollback(commit?: string): Promise<Outcome> {
+    return this.#alone(async () => {
+      try {
+        const target = commit ?? (await this.#previousCommit());
+        const revision = await this.#o.source.revision(target);
+        const tip = this.#seen?.commit ?? this.#inForce?.revision.commit;
+        const held = tip === revision.commit ? undefined : tip;
+        return await this.#apply(revision, "command", { held, rollback: true });
+      } catch (error) {
+        return await this.#fail(undefined, "command", asPenstockError(error));
+      }
+    });
+  }
+
+  /** Compares the kernel with the revision in force and, if so configured, puts it right. */
+  scan(trigger: Trigger): Promise<ScanOutcome> {
+    return this.#alone(async () => {
+      if (this.#o.selfHeal === "disabled" && trigger === "schedule") return quiet;
+      try {
+        return await this.#scan(trigger, this.#o.selfHeal === "enabled");
+      } catch (error) {
+        const failed = await this.#fail(this.#inForce?.revision, trigger, asPenstockError(error));
+        return { drift: undefined, healed: false, error: failed.error };
+      }
+    });
+  }
+
+  /** The kernel against the revision in force; changes nothing and records nothing. */
+  drift(): Promise<DriftReport | undefined> {
+    return this.#alone(async () => this.#findDrift(await observe(this.#o.datapath)));
+  }
+
+  /** What applying the newest revision, or the given one, would do. */
+  preview(commit?: string): Promise<Preview> {
+    return this.#alone(async () => {
+      const revision =
+        commit === undefined ? await this.#o.source.fetch() : await this.#o.source.revision(commit);
+      const observed = await observe(this.#o.datapath);
+      const prepared = this.#prepare(revision, observed, this.#o.clock.now());
+      const findings = prepared.diagnostics.map(formatDiagnostic);
+      if (!prepared.ok) return { kind: "refused", revision, findings };
+      const input = this.#planInput(prepared.desired, observed, this.#appliedFor(revision, observed, undefined));
+      const plan = makePlan(input);
+      return {
+        kind: "plan",
+        revision,
+        plan,
+        changes: describePlan(plan, input),
+        drift: this.#findDrift(observed),
+        warnings: findings,
+      };
+    });
+  }
+
+  async status(): Promise<Status> {
+    const { datapath, host, version, sourceUrl, ref } = this.#o;
+    const observed = await this.#alone(() => observe(datapath));
+    const applied = readApplied(observed);
+    return {
+      host,
+      version,
+      source: sourceUrl,
+      ref,
+      applied: applied?.commit,
+      seen: this.#seen?.commit,
+      held: applied?.held,
+      generation: Number(observed.generation),
+      conditions: this.#conditions.list(),
+      history: await this.#history(5),
+      tables: datapath.tables.map((spec) => ({
+        table: spec.name,
+        entries: observed.tables.get(spec.name)?.count ?? 0,
+        capacity: datapath.capacityOf(spec),
+      })),
+      attached: observed.attached.map(({ program, interface: name, index, mode }) => ({
+        program,
+        interface: name ?? `index ${index}`,
+        mode,
+      })),
+    };
+  }
+
+  /** Waits until nothing is under way. */
+  async idle(): Promise<void> {
+    await this.#alone(async () => undefined);
+  }
+
+  async #fetch(trigger: Trigger): Promise<Revision | PenstockError> {
+    try {
+      const revision = await this.#o.source.fetch();
+      this.#seen = revision;
+      this.#conditions.set("SourceReady", "True", "Succeeded", `Fetched ${formatRevision(revision)}`);
+      return revision;
+    } catch (thrown) {
+      const error = asPenstockError(thrown);
+      this.#conditions.set("SourceReady", "False", reasonOf(error), error.message);
+      return (await this.#fail(undefined, trigger, error)).error;
+    }
+  }
+
+  async #bringTo(revision: Revision, trigger: Trigger): Promise<Outcome> {
+    const quarantined = this.#quarantined;
+    if (quarantined?.commit === revision.commit) {
+      this.#o.log.info({ commit: revision.commit, code: quarantined.code }, "Revision stays in quarantine");
+      return { kind: "refused", revision, findings: [`${revision.commit} stays refused: ${quarantined.code}`] };
+    }
+    const held = readApplied(await observe(this.#o.datapath))?.held;
+    if (held === revision.commit) {
+      const message = `${formatRevision(revision)} was rolled back and is not applied again until ${revision.ref} moves`;
+      this.#conditions.set("Ready", "True", "Held", message);
+      return { kind: "held", revision };
+    }
+    return this.#apply(revision, trigger, { held: undefined, rollback: false });
+  }
+
+  async #apply(
+    revision: Revision,
+    trigger: Trigger,
+    how: { readonly held: string | undefined; readonly rollback: boolean },
+  ): Promise<Outcome> {
+    this.#conditions.set("Reconciling", "True", "Progressing", `Applying ${formatRevision(revision)}`);
+    try {
+      const observed = await observe(this.#o.datapath);
+      const prepared = this.#prepare(revision, observed, this.#o.clock.now());
+      if (!prepared.ok) return await this.#refuse(revision, trigger, prepared);
+      const again = readApplied(observed)?.commit === revision.commit && !how.rollback;
+      const heal = again && this.#findDrift(observed) !== undefined;
+      return await this.#commit({ revision, prepared, observed, trigger, ...how, heal });
+    } catch (error) {
+      return await this.#fail(revision, trigger, asPenstockError(error));
+    } finally {
+      this.#conditions.set("Reconciling", "False", "Idle", "Nothing is under way");
+    }
+  }
+
+  async #commit(work: Work): Promise<Outcome> {
+    const { revision, prepared, observed, trigger } = work;
+    const before = readApplied(observed);
+    const record = this.#appliedFor(revision, observed, work.held);
+    if (makePlan(this.#planInput(prepared.desired, observed, record)).empty) {
+      this.#becomeReady({ revision, prepared });
+      return { kind: "up-to-date", revision };
+    }
+    // What is written is what the policy says now: drift is measured against this time from now on.
+    const timeS = Math.floor(this.#o.clock.now() / 1000);
+    const input = this.#planInput(prepared.desired, observed, { ...record, timeS });
+    const plan = makePlan(input);
+    const changes = describePlan(plan, input);
+    const warnings = prepared.diagnostics.map(formatDiagnostic);
+    await this.#o.attempts.reserve();
+    const result = await runTransaction(this.#o.datapath, plan.transaction, this.#o.clock);
+    const after = await observe(this.#o.datapath);
+    this.#checkDigests(input, after);
+    this.#becomeReady({ revision, prepared });
+    const policyChanges = plan.summary.add + plan.summary.change + plan.summary.remove;
+    const kind: AttemptOutcome & Outcome["kind"] = work.rollback
+      ? "rolled-back"
+      : work.heal
+        ? "healed"
+        : policyChanges === 0 && before?.commit !== revision.commit
+          ? "unchanged"
+          : "applied";
+    await this.#writer.write({
+      outcome: kind,
+      reason: "Succeeded",
+      message: `${verbOf(kind)} ${formatRevision(revision)}: ${plan.summary.add} added, ${plan.summary.change} changed, ${plan.summary.remove} removed`,
+      revision,
+      trigger,
+      plan,
+      result,
+      digests: { before: digestObserved(observed), after: digestObserved(after) },
+      diagnostics: warnings,
+    });
+    if (result.settleError !== undefined) {
+      this.#o.log.warn({ error: result.settleError.message }, "Committed, but cleaning up failed; it is tried again");
+    }
+    return { kind, revision, plan, changes, result, warnings };
+  }
+
+  async #scan(trigger: Trigger, heal: boolean): Promise<ScanOutcome> {
+    const observed = await observe(this.#o.datapath);
+    const inForce = this.#inForce;
+    if (inForce === undefined) return quiet;
+    const drift = this.#findDrift(observed);
+    if (drift !== undefined) await this.#reportDrift(drift, inForce.revision, trigger, observed);
+    else {
+      this.#lastDrift = undefined;
+      this.#conditions.set("DriftFree", "True", "Succeeded", "The kernel holds what was applied");
+    }
+    // Without drift there may still be work: an interface has appeared, a rule has reached its last day.
+    const prepared = this.#prepare(inForce.revision, observed, this.#o.clock.now());
+    if (!prepared.ok || (drift !== undefined && !heal)) return { drift, healed: false, error: undefined };
+    const held = readApplied(observed)?.held;
+    const outcome = await this.#commit({
+      revision: inForce.revision,
+      prepared,
+      observed,
+      trigger,
+      held,
+      rollback: false,
+      heal: drift !== undefined,
+    });
+    if (drift !== undefined && outcome.kind === "healed") {
+      this.#lastDrift = undefined;
+      this.#conditions.set("DriftFree", "True", "Healed", `${drift.entries.length} departures were put right`);
+    }
+    return { drift, healed: outcome.kind === "healed", error: undefined };
+  }
+
+  async #reportDrift(
+    drift: DriftReport,
+    revision: Revision,
+    trigger: Trigger,
+    observed: ObservedState,
+  ): Promise<void> {
+    const message = `The kernel departs from ${formatRevision(revision)} in ${drift.entries.length} places`;
+    this.#conditions.set("DriftFree", "False", "DriftDetected", message);
+    if (this.#lastDrift === drift.digest) return;
+    this.#lastDrift = drift.digest;
+    const digests = digestObserved(observed);
+    await this.#writer.write({
+      outcome: "drift",
+      reason: "DriftDetected",
+      message,
+      revision,
+      trigger,
+      plan: drift.plan,
+      digests: { before: digests, after: digests },
+      diagnostics: drift.entries.map((e) => `${e.action} ${e.subject}`),
+    });
+  }
+
+  #findDrift(observed: ObservedState): DriftReport | undefined {
+    const inForce = this.#inForce;
+    if (inForce === undefined) return undefined;
+    const applied = readApplied(observed);
+    // As of when it was applied: what expired since is a change, not drift.
+    const then = applied === undefined ? this.#o.clock.now() : applied.timeS * 1000;
+    const prepared = this.#prepare(inForce.revision, observed, then);
+    if (!prepared.ok) return undefined;
+    const record: Applied = { commit: inForce.revision.commit, held: applied?.held, timeS: Math.floor(then / 1000) };
+    return driftOf(this.#planInput(prepared.desired, observed, record));
+  }
+
+  async #learnInForce(): Promise<void> {
+    const observed = await observe(this.#o.datapath);
+    const applied = readApplied(observed);
+    if (applied === undefined) return;
+    try {
+      const revision = await this.#o.source.revision(applied.commit);
+      const prepared = this.#prepare(revision, observed, applied.timeS * 1000);
+      if (prepared.ok) this.#inForce = { revision, prepared };
+    } catch (error) {
+      const { message } = asPenstockError(error);
+      this.#o.log.warn({ commit: applied.commit, error: message }, "Cannot read the revision in force; drift is unknown");
+      this.#conditions.set("DriftFree", "Unknown", "RevisionUnavailable", message);
+    }
+  }
+
+  #prepare(revision: Revision, observed: ObservedState, now: number): PreparedPolicy {
+    const { kinds, labels, datapath, idRanges } = this.#o;
+    return preparePolicy({
+      files: revision.files,
+      labels,
+      kinds,
+      interfaces: datapath.interfaces(),
+      knownIds: knownIds(observed),
+      idRanges,
+      now,
+    });
+  }
+
+  #planInput(desired: DesiredState, observed: ObservedState, applied: Applied): PlanInput {
+    const { datapath, kinds } = this.#o;
+    return { desired, observed, datapath, kinds, applied: appliedEntries(applied), interfaces: datapath.interfaces() };
+  }
+
+  /** Keeps the time of the record if it says the same, so that nothing is written for nothing. */
+  #appliedFor(revision: Revision, observed: ObservedState, held: string | undefined): Applied {
+    const before = readApplied(observed);
+    const same = before?.commit === revision.commit && before.held === held;
+    return { commit: revision.commit, held, timeS: same ? before.timeS : Math.floor(this.#o.clock.now() / 1000) };
+  }
+
+  #checkDigests(input: PlanInput, after: ObservedState): void {
+    const found = digestObserved(after);
+    for (const [name, table] of [...input.desired.tables, [appliedTable.name, input.applied] as const]) {
+      if (found[name] === digestDesired(table)) continue;
+      throw bug(`Cannot confirm the commit: ${name} does not hold what was planned`, { table: name });
+    }
+  }
+
+  #becomeReady(known: Known): void {
+    this.#inForce = known;
+    this.#quarantined = undefined;
+    const message = `Applied revision: ${formatRevision(known.revision)}`;
+    this.#conditions.set("Ready", "True", "Succeeded", message);
+    this.#conditions.set("Stalled", "False", "Succeeded", message);
+  }
+
+  async #refuse(revision: Revision, trigger: Trigger, prepared: PreparedPolicy): Promise<Outcome> {
+    const findings = prepared.diagnostics.map(formatDiagnostic);
+    const errors = prepared.diagnostics.filter((d) => d.severity === "error").length;
+    const message = `Refused ${formatRevision(revision)}: ${errors} ${errors === 1 ? "error" : "errors"} in the policy`;
+    this.#quarantined = { commit: revision.commit, code: "invalid-policy" };
+    this.#conditions.set("Ready", "False", "InvalidPolicy", message);
+    this.#conditions.set("Stalled", "True", "InvalidPolicy", message);
+    await this.#writer.write({ outcome: "refused", reason: "InvalidPolicy", message, revision, trigger, diagnostics: findings });
+    return { kind: "refused", revision, findings };
+  }
+
+  async #fail(
+    revision: Revision | undefined,
+    trigger: Trigger,
+    error: PenstockError,
+  ): Promise<Outcome & { readonly kind: "failed" }> {
+    const outcome: AttemptOutcome = error.code === "table-full" ? "refused" : "failed";
+    this.#conditions.set("Ready", "False", reasonOf(error), error.message);
+    if (error.disposition !== "transient") {
+      this.#conditions.set("Stalled", "True", reasonOf(error), error.message);
+      if (revision !== undefined) this.#quarantined = { commit: revision.commit, code: error.code };
+    }
+    await this.#writer.writeFailure({ outcome, error, revision, trigger });
+    return { kind: "failed", revision, error };
+  }
+
+  async #previousCommit(): Promise<string> {
+    const current = this.#inForce?.revision.commit;
+    const history = await this.#o.attempts.recent(1000);
+    const found = history.find(
+      (r) => inForceOutcomes.includes(r.outcome) && r.revision !== null && r.revision.commit !== current,
+    );
+    if (found?.revision != null) return found.revision.commit;
+    throw new PenstockError({
+      code: "nothing-to-roll-back-to",
+      disposition: "stalled",
+      message: "Cannot roll back: no other revision was applied on this host before",
+      remedy: "Name a commit: penstock rollback COMMIT",
+    });
+  }
+
+  async #history(max: number): Promise<HistoryEntry[]> {
+    const records = await this.#o.attempts.recent(200);
+    return records
+      .filter((r) => inForceOutcomes.includes(r.outcome))
+      .slice(0, max)
+      .map(({ time, outcome, revision }) => ({
+        time,
+        outcome,
+        revision: revision === null ? "" : formatRevision(revision),
+        subject: revision?.subject ?? "",
+      }));
+  }
+
+  #alone<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#busy.then(work, work);
+    this.#busy = turn.catch(() => undefined);
+    return turn;
+  }
+}
+
+interface Work {
+  readonly revision: Revision;
+  readonly prepared: PreparedPolicy & { readonly ok: true };
+  readonly observed: ObservedState;
+  readonly trigger: Trigger;
+  readonly held: string | undefined;
+  readonly rollback: boolean;
+  /** Whether drift is what there is to put right. */
+  readonly heal: boolean;
+}
+
+const quiet: ScanOutcome = { drift: undefined, healed: false, error: undefined };
+
+const inForceOutcomes: readonly AttemptOutcome[] = ["applied", "unchanged", "rolled-back"];
+
+/** `source-unreachable` as a condition's reason: `SourceUnreachable`. */
+function reasonOf(error: PenstockError): string {
+  return error.code.replace(/(^|-)([a-z])/g, (_, __, letter: string) => letter.toUpperCase());
+}
+
+function verbOf(kind: string): string {
+  const verbs: Record<string, string> = { applied: "Applied", unchanged: "Applied without change", healed: "Healed" };
+  return verbs[kind] ?? "Rolled back to";
+}
