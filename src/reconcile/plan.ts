@@ -74,7 +74,7 @@ export function makePlan(input: PlanInput): Plan {
     (a) => !observed.attached.some((x) => x.program === a.program && x.index === a.index && fitsMode(x, a.mode)),
   );
   const detach = observed.attached.filter(
-    (x) => !desired.attachments.some((a) => a.program === x.program && a.index === x.index && fitsMode(x, a.mode)),
+    (x) => !desired.attachments.some((a) => a.program === x.program && a.index === x.index),
   );
   const counted = tables.filter((t) => input.kinds.some((k) => k.tables.some((spec) => spec.name === t.table)));
   const ends = diffs.some((d) => d.spec.shape === "ordered" && datapath.endOf(d.spec) !== d.endBefore);

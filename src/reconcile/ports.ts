@@ -53,7 +53,8 @@ export interface Datapath {
   clearCounters(ruleIds: readonly number[]): Promise<void>;
   interfaces(): readonly HostInterface[];
   attached(): readonly Attached[];
-  attach(attachment: Attachment): void;
+  /** True if the program was not there before; false if it only was put right or there is nothing to do. */
+  attach(attachment: Attachment): boolean;
   detach(program: string, index: number): void;
 }
 

@@ -93,8 +93,7 @@ async function prepare(
   }
   // A program without a binding passes everything, so attaching before the commit changes nothing.
   for (const attachment of plan.attach) {
-    datapath.attach(attachment);
-    attached.push(attachment);
+    if (datapath.attach(attachment)) attached.push(attachment);
   }
 }
 

@@ -1,0 +1,265 @@
+// The kernel as reconciling sees it: policy tables, the generation word, programs on interfaces. Opens the objects,
+// takes over what is pinned, and pins what is new, so that everything stays in force without this process.
+import { readFileSync } from "node:fs";
+import {
+  compareLayouts,
+  counterLayout,
+  formatLayoutDifference,
+  fwSettingsLayout,
+  generationLayout,
+  offsetOf,
+  xdpFirewallAbi,
+} from "../abi/index.ts";
+import { bug, PenstockError } from "../base/index.ts";
+import type { Attachment, TableSpec } from "../compile/index.ts";
+import { type AttachedProgram, Attachments } from "./attachments.ts";
+import { waitForGracePeriod } from "./grace.ts";
+import { listInterfaces, type NetworkInterface } from "./interfaces.ts";
+import { type BpfMap, possibleCpus } from "./map.ts";
+import type { MapMemory } from "./map-memory.ts";
+import { type BpfObject, openObject } from "./object.ts";
+import { programPinPath } from "./object-reuse.ts";
+import { unpinAll } from "./pins.ts";
+import { type BpfProgram, openPinnedProgram } from "./program.ts";
+import { openStorage, type RawEntries, type TableStorage } from "./table-storage.ts";
+
+export interface DatapathOptions {
+  /** The compiled program: dist/objects/xdp_firewall.bpf.o. */
+  readonly objectPath: string;
+  /** A directory on bpffs that belongs to this instance. */
+  readonly pinDirectory: string;
+  readonly tables: readonly TableSpec[];
+  /** Capacity by map name; maps that are not named keep the object's. */
+  readonly maxEntries: Readonly<Record<string, number>>;
+  /** Bound on packet events of the whole host. */
+  readonly eventsPerSecondMax: number;
+}
+
+/** Milliseconds of one window of the event bound; EVENT_WINDOW_NS of the C side. */
+const eventWindowMs = 100;
+
+export class KernelDatapath {
+  readonly tables: readonly TableSpec[];
+  readonly object: BpfObject;
+  readonly #pinDirectory: string;
+  readonly #storages: ReadonlyMap<string, TableStorage>;
+  readonly #generation: MapMemory;
+  readonly #settings: MapMemory;
+  readonly #attachments: Attachments;
+  readonly #installed: ReadonlyMap<string, BpfProgram>;
+
+  /** `installed` are the programs that links run, or shall run. */
+  constructor(object: BpfObject, options: DatapathOptions, installed: ReadonlyMap<string, BpfProgram>) {
+    this.object = object;
+    this.tables = options.tables;
+    this.#pinDirectory = options.pinDirectory;
+    this.#storages = new Map(options.tables.map((spec) => [spec.name, openStorage(spec, object.map(spec.name))]));
+    this.#generation = object.map("generation").mmap();
+    this.#settings = object.map("fw_settings").mmap();
+    this.#installed = installed;
+    this.#attachments = new Attachments(options.pinDirectory, installed);
+    const perWindow = (options.eventsPerSecondMax * eventWindowMs) / 1000 / possibleCpus();
+    this.#storeSetting("eventsPerWindow", Math.max(1, Math.floor(perWindow)));
+  }
+
+  capacityOf(table: TableSpec): number {
+    return this.#storage(table).capacity;
+  }
+
+  generation(): { readonly current: bigint; readonly last: bigint } {
+    return { current: this.#loadGeneration("current"), last: this.#loadGeneration("last") };
+  }
+
+  takeGeneration(target: bigint): void {
+    Atomics.store(this.#generation.unsignedWords, offsetOf(generationLayout, "last") / 8, target);
+  }
+
+  commit(target: bigint): void {
+    Atomics.store(this.#generation.unsignedWords, offsetOf(generationLayout, "current") / 8, target);
+  }
+
+  async grace(): Promise<void> {
+    await waitForGracePeriod();
+  }
+
+  async read(table: TableSpec): Promise<RawEntries & { readonly spec: TableSpec }> {
+    const { count, keys, values } = await this.#storage(table).read();
+    return { spec: table, count, keys, values };
+  }
+
+  lookup(table: TableSpec, keys: Uint8Array): Promise<Uint8Array> {
+    return this.#storage(table).lookup(keys);
+  }
+
+  write(table: TableSpec, keys: Uint8Array, values: Uint8Array): Promise<void> {
+    return this.#storage(table).write(keys, values);
+  }
+
+  remove(table: TableSpec, keys: Uint8Array): Promise<void> {
+    return this.#storage(table).remove(keys);
+  }
+
+  endOf(table: TableSpec): number {
+    requireRules(table);
+    return new DataView(this.#settings.bytes.buffer).getUint32(offsetOf(fwSettingsLayout, "rulesEnd"), true);
+  }
+
+  async setEnd(table: TableSpec, end: number): Promise<void> {
+    requireRules(table);
+    this.#storeSetting("rulesEnd", end);
+  }
+
+  async clearCounters(ruleIds: readonly number[]): Promise<void> {
+    const map = this.object.map("rule_counters");
+    const keys = new Uint8Array(ruleIds.length * map.keyBytes);
+    const view = new DataView(keys.buffer);
+    ruleIds.forEach((id, i) => {
+      view.setUint32(i * map.keyBytes, id, true);
+    });
+    await map.updateAll(keys, new Uint8Array(ruleIds.length * map.valueBytes));
+  }
+
+  /** Packets and bytes by index of a counter map (`rule_counters`, `fw_reasons`), summed over CPUs. */
+  async readCounters(name: string): Promise<{ readonly packets: bigint; readonly bytes: bigint }[]> {
+    const map: BpfMap = this.object.map(name);
+    const { count, keys, values } = await map.readAll();
+    const index = new DataView(keys.buffer, keys.byteOffset);
+    const view = new DataView(values.buffer, values.byteOffset);
+    const sums = Array.from({ length: map.entriesMax }, () => ({ packets: 0n, bytes: 0n }));
+    for (let i = 0; i < count; i++) {
+      const sum = { packets: 0n, bytes: 0n };
+      for (let cpu = 0; cpu < map.cpuCount; cpu++) {
+        const at = i * map.valueBytes + cpu * map.valueStride;
+        sum.packets += view.getBigUint64(at + offsetOf(counterLayout, "packets"), true);
+        sum.bytes += view.getBigUint64(at + offsetOf(counterLayout, "bytes"), true);
+      }
+      sums[index.getUint32(i * map.keyBytes, true)] = sum;
+    }
+    return sums;
+  }
+
+  interfaces(): readonly NetworkInterface[] {
+    return listInterfaces();
+  }
+
+  attached(): readonly AttachedProgram[] {
+    return this.#attachments.list();
+  }
+
+  attach(attachment: Attachment): boolean {
+    return this.#attachments.attach(attachment);
+  }
+
+  detach(program: string, index: number): void {
+    this.#attachments.detach(program, index);
+  }
+
+  /** Puts this agent's programs behind all links that run others; returns how many. No packet goes unjudged. */
+  takeOverLinks(): number {
+    let taken = 0;
+    for (const { program, index, interface: name, current } of this.attached()) {
+      if (current || name === undefined) continue;
+      this.attach({ program, interface: name, index, mode: "auto" });
+      taken++;
+    }
+    return taken;
+  }
+
+  /** Takes everything out of the kernel: programs from interfaces first, then every pin. */
+  uninstall(): { readonly detached: number; readonly unpinned: number } {
+    const attached = this.attached();
+    for (const { program, index } of attached) this.detach(program, index);
+    return { detached: attached.length, unpinned: unpinAll(this.#pinDirectory) };
+  }
+
+  /** Lets go of everything; what is pinned stays in force. */
+  close(): void {
+    for (const storage of this.#storages.values()) storage.close();
+    this.#generation.close();
+    this.#settings.close();
+    for (const program of this.#installed.values()) program.close();
+    this.object.close();
+  }
+
+  #storage(table: TableSpec): TableStorage {
+    const storage = this.#storages.get(table.name);
+    if (storage === undefined) throw bug(`Cannot use table ${table.name}: it was not opened`);
+    return storage;
+  }
+
+  #loadGeneration(field: "current" | "last"): bigint {
+    return Atomics.load(this.#generation.unsignedWords, offsetOf(generationLayout, field) / 8);
+  }
+
+  #storeSetting(field: "rulesEnd" | "eventsPerWindow", value: number): void {
+    const words = new Uint32Array(this.#settings.bytes.buffer);
+    Atomics.store(words, offsetOf(fwSettingsLayout, field) / 4, value);
+  }
+}
+
+/**
+ * Loads the datapath, taking over pinned maps, programs and links. Throws what `openObject` throws, and
+ * `object-mismatch` if the object is not the one that this build was made for.
+ */
+export function openDatapath(options: DatapathOptions): KernelDatapath {
+  proveLayouts(options.objectPath);
+  const { objectPath, pinDirectory, maxEntries } = options;
+  const object = openObject(objectPath, { pinDirectory, maxEntries });
+  try {
+    object.pinMaps(pinDirectory);
+    const datapath = new KernelDatapath(object, options, installPrograms(object, pinDirectory));
+    datapath.takeOverLinks();
+    return datapath;
+  } catch (cause) {
+    object.close();
+    throw cause;
+  }
+}
+
+/**
+ * The programs that links shall run: the pinned ones if they are the same as those just loaded and use the same
+ * maps, else the new ones, which are pinned in their place.
+ */
+function installPrograms(object: BpfObject, pinDirectory: string): Map<string, BpfProgram> {
+  const installed = new Map<string, BpfProgram>();
+  const sameMaps = object.reusedMaps.size === object.maps.size;
+  for (const [name, program] of object.programs) {
+    const path = programPinPath(pinDirectory, name);
+    const pinned = openPinnedProgram(path, name);
+    if (pinned !== undefined && sameMaps && pinned.info().tag === program.info().tag) {
+      installed.set(name, pinned);
+      continue;
+    }
+    pinned?.close();
+    program.pin(path);
+    installed.set(name, program);
+  }
+  return installed;
+}
+
+function proveLayouts(objectPath: string): void {
+  let bytes: Uint8Array;
+  try {
+    bytes = readFileSync(objectPath);
+  } catch (cause) {
+    throw new PenstockError({
+      code: "object-missing",
+      disposition: "stalled",
+      message: `Cannot load the datapath: ${objectPath} cannot be read`,
+      remedy: "Build it: npm run build",
+      cause,
+    });
+  }
+  const differences = compareLayouts(xdpFirewallAbi, bytes);
+  if (differences.length === 0) return;
+  throw new PenstockError({
+    code: "object-mismatch",
+    disposition: "stalled",
+    message: `Cannot load the datapath: ${objectPath} was built from other sources (${differences.slice(0, 3).map(formatLayoutDifference).join("; ")})`,
+    remedy: "Build both together: npm run build",
+  });
+}
+
+function requireRules(table: TableSpec): void {
+  if (table.name !== "fw_rules") throw bug(`Cannot bound ${table.name}: no program walks it`);
+}
