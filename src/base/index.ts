@@ -2,5 +2,6 @@
 export * from "./clock.ts";
 export * from "./diagnostics.ts";
 export * from "./errors.ts";
+export * from "./packet.ts";
 export * from "./prefix.ts";
 export * from "./revision.ts";

@@ -3,7 +3,7 @@
 import { join } from "node:path";
 import type { Attachment } from "../compile/index.ts";
 import { listInterfaces } from "./interfaces.ts";
-import { BpfLink, openPinnedLink } from "./link.ts";
+import { type BpfLink, openPinnedLink } from "./link.ts";
 import { attachXdp, queryXdp } from "./link-xdp.ts";
 import { listPins, unpin } from "./pins.ts";
 import type { BpfProgram } from "./program.ts";

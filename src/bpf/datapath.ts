@@ -15,10 +15,10 @@ import type { Attachment, TableSpec } from "../compile/index.ts";
 import { type AttachedProgram, Attachments } from "./attachments.ts";
 import { waitForGracePeriod } from "./grace.ts";
 import { listInterfaces, type NetworkInterface } from "./interfaces.ts";
-import { type BpfMap, possibleCpus } from "./map.ts";
+import { type BpfMap, openPinnedMap, possibleCpus } from "./map.ts";
 import type { MapMemory } from "./map-memory.ts";
 import { type BpfObject, openObject } from "./object.ts";
-import { programPinPath } from "./object-reuse.ts";
+import { mapPinPath, programPinPath } from "./object-reuse.ts";
 import { unpinAll } from "./pins.ts";
 import { type BpfProgram, openPinnedProgram } from "./program.ts";
 import { openStorage, type RawEntries, type TableStorage } from "./table-storage.ts";
@@ -38,9 +38,15 @@ export interface DatapathOptions {
 /** Milliseconds of one window of the event bound; EVENT_WINDOW_NS of the C side. */
 const eventWindowMs = 100;
 
-export class KernelDatapath {
+/** Where a datapath has its maps from: an object that it loaded, or pins that somebody else made. */
+export interface MapSource {
+  map(name: string): BpfMap;
+  close(): void;
+}
+
+export class KernelDatapath<Source extends MapSource = BpfObject> {
   readonly tables: readonly TableSpec[];
-  readonly object: BpfObject;
+  readonly object: Source;
   readonly #pinDirectory: string;
   readonly #storages: ReadonlyMap<string, TableStorage>;
   readonly #generation: MapMemory;
@@ -49,17 +55,27 @@ export class KernelDatapath {
   readonly #installed: ReadonlyMap<string, BpfProgram>;
 
   /** `installed` are the programs that links run, or shall run. */
-  constructor(object: BpfObject, options: DatapathOptions, installed: ReadonlyMap<string, BpfProgram>) {
+  constructor(
+    object: Source,
+    options: Pick<DatapathOptions, "tables" | "pinDirectory">,
+    installed: ReadonlyMap<string, BpfProgram>,
+  ) {
     this.object = object;
     this.tables = options.tables;
     this.#pinDirectory = options.pinDirectory;
-    this.#storages = new Map(options.tables.map((spec) => [spec.name, openStorage(spec, object.map(spec.name))]));
+    this.#storages = new Map(
+      options.tables.map((spec) => [spec.name, openStorage(spec, object.map(spec.name))]),
+    );
     this.#generation = object.map("generation").mmap();
     this.#settings = object.map("fw_settings").mmap();
     this.#installed = installed;
     this.#attachments = new Attachments(options.pinDirectory, installed);
-    const perWindow = (options.eventsPerSecondMax * eventWindowMs) / 1000 / possibleCpus();
-    this.#storeSetting("eventsPerWindow", Math.max(1, Math.floor(perWindow)));
+  }
+
+  /** Bounds packet events of the whole host; 0 sends none. */
+  boundEvents(perSecondMax: number): void {
+    const perWindow = (perSecondMax * eventWindowMs) / 1000 / possibleCpus();
+    this.#storeSetting("eventsPerWindow", perSecondMax === 0 ? 0 : Math.max(1, Math.floor(perWindow)));
   }
 
   capacityOf(table: TableSpec): number {
@@ -167,9 +183,8 @@ export class KernelDatapath {
 
   /** Takes everything out of the kernel: programs from interfaces first, then every pin. */
   uninstall(): { readonly detached: number; readonly unpinned: number } {
-    const attached = this.attached();
-    for (const { program, index } of attached) this.detach(program, index);
-    return { detached: attached.length, unpinned: unpinAll(this.#pinDirectory) };
+    const { detached, unpinned } = uninstallDatapath(this.#pinDirectory);
+    return { detached: detached.length, unpinned };
   }
 
   /** Lets go of everything; what is pinned stays in force. */
@@ -208,12 +223,97 @@ export function openDatapath(options: DatapathOptions): KernelDatapath {
   try {
     object.pinMaps(pinDirectory);
     const datapath = new KernelDatapath(object, options, installPrograms(object, pinDirectory));
+    datapath.boundEvents(options.eventsPerSecondMax);
     datapath.takeOverLinks();
     return datapath;
   } catch (cause) {
     object.close();
     throw cause;
   }
+}
+
+/**
+ * The datapath that is pinned, for looking at it: loads, attaches and pins nothing. Undefined if none is pinned.
+ * Throws `kernel-call-failed` without the right to open pins, `pins-incomplete` if some maps are missing,
+ * `pins-foreign` if another version made them.
+ */
+export function openPinnedDatapath(
+  options: Pick<DatapathOptions, "tables" | "pinDirectory">,
+): KernelDatapath<MapSource> | undefined {
+  const { pinDirectory } = options;
+  const maps = new Map<string, BpfMap>();
+  const close = () => {
+    for (const map of maps.values()) map.close();
+  };
+  const missing: string[] = [];
+  const foreign: string[] = [];
+  for (const { name, keySize, valueSize } of Object.values(xdpFirewallAbi.maps)) {
+    const map = openPinnedMap(mapPinPath(pinDirectory, name), name);
+    if (map === undefined) {
+      missing.push(name);
+      continue;
+    }
+    maps.set(name, map);
+    const info = map.info();
+    if (info.keySize !== keySize || info.valueSize !== valueSize) foreign.push(name);
+  }
+  if (maps.size === 0) return undefined;
+  try {
+    if (foreign.length > 0) throw pinsForeign(pinDirectory, foreign);
+    if (missing.length > 0) throw pinsIncomplete(pinDirectory, missing);
+    const map = (name: string) => maps.get(name) ?? throwError(pinsIncomplete(pinDirectory, [name]));
+    return new KernelDatapath<MapSource>({ map, close }, options, openPinnedPrograms(pinDirectory));
+  } catch (cause) {
+    close();
+    throw cause;
+  }
+}
+
+/**
+ * Takes everything of this directory out of the kernel, whatever version made it: programs from their interfaces
+ * first, then every pin. From then on packets pass unjudged.
+ */
+export function uninstallDatapath(pinDirectory: string): {
+  readonly detached: readonly AttachedProgram[];
+  readonly unpinned: number;
+} {
+  const attachments = new Attachments(pinDirectory, new Map());
+  const detached = attachments.list();
+  for (const { program, index } of detached) attachments.detach(program, index);
+  return { detached, unpinned: unpinAll(pinDirectory) };
+}
+
+function openPinnedPrograms(pinDirectory: string): Map<string, BpfProgram> {
+  const programs = new Map<string, BpfProgram>();
+  for (const { name } of xdpFirewallAbi.programs) {
+    const program = openPinnedProgram(programPinPath(pinDirectory, name), name);
+    if (program !== undefined) programs.set(name, program);
+  }
+  return programs;
+}
+
+function pinsIncomplete(pinDirectory: string, missing: readonly string[]): PenstockError {
+  return new PenstockError({
+    code: "pins-incomplete",
+    disposition: "stalled",
+    message: `Cannot read the datapath: ${missing.join(", ")} ${missing.length === 1 ? "is" : "are"} not pinned in ${pinDirectory}`,
+    remedy: "Start the agent or apply a revision, which completes the pins",
+    data: { missing },
+  });
+}
+
+function pinsForeign(pinDirectory: string, foreign: readonly string[]): PenstockError {
+  return new PenstockError({
+    code: "pins-foreign",
+    disposition: "stalled",
+    message: `Cannot read the datapath: ${foreign.join(", ")} in ${pinDirectory} ${foreign.length === 1 ? "has" : "have"} the layout of another version`,
+    remedy: "Use the version of penstock that the agent has",
+    data: { foreign },
+  });
+}
+
+function throwError(error: PenstockError): never {
+  throw error;
 }
 
 /**

@@ -140,7 +140,8 @@ class ArrayStorage implements TableStorage {
     const view = new DataView(keys.buffer, keys.byteOffset, keys.byteLength);
     for (let i = 0; i < keys.length / 4; i++) {
       const slot = view.getUint32(i * 4, true);
-      if (slot >= this.capacity) throw bug(`Cannot use slot ${slot} of ${this.#spec.name}: it has ${this.capacity}`);
+      if (slot >= this.capacity)
+        throw bug(`Cannot use slot ${slot} of ${this.#spec.name}: it has ${this.capacity}`);
       visit(slot, i);
     }
   }

@@ -2,8 +2,8 @@
 import {
   directoryKeyCodec,
   directoryNameCodec,
-  IdSpace as idSpaceNumbers,
   idSpaceNames,
+  IdSpace as idSpaceNumbers,
   xdpFirewallMaps,
 } from "../abi/index.ts";
 import type { IdRange, IdSpace, KnownId } from "./ids.ts";

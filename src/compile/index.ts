@@ -1,9 +1,11 @@
 // The compile stage: PolicySet -> DesiredState. Packed tables, ids, interface groups, and what a kind is.
+
 export {
   addPrefix,
   addressTables,
   describeAddress,
 } from "./address-tables.ts";
+export { type Applied, appliedTable, decodeApplied, encodeApplied } from "./applied-table.ts";
 export { type CompileInput, type CompileResult, compilePolicy, type DesiredState } from "./compile.ts";
 export {
   decodeDirectoryEntry,
@@ -13,8 +15,8 @@ export {
   interfacesTable,
 } from "./core-tables.ts";
 export {
-  type Attachment,
   type AttachMode,
+  type Attachment,
   type HostInterface,
   InterfaceGroups,
   interfaceGroupName,

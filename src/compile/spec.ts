@@ -1,6 +1,6 @@
 // Table specifications from the C program's own map definitions: the versioned value's parts are found by the
 // names that bpf/lib/generation.h gives them, so that no offset is written twice.
-import { type FieldLayout, type MapLayout, type StructLayout } from "../abi/index.ts";
+import type { FieldLayout, MapLayout, StructLayout } from "../abi/index.ts";
 import { bug } from "../base/index.ts";
 import type { OrderedIdentity, TableShape, TableSpec } from "./table.ts";
 
@@ -19,7 +19,8 @@ export function tableSpec(map: MapLayout, options: SpecOptions): TableSpec {
   if (side.type.kind !== "array" || side.type.count !== 2 || side.type.element.kind !== "struct") {
     throw bug(`Cannot use ${map.name} as a versioned table: it has no two sides`);
   }
-  if (field(value, "version").offset !== 0) throw bug(`Cannot use ${map.name}: its version does not come first`);
+  if (field(value, "version").offset !== 0)
+    throw bug(`Cannot use ${map.name}: its version does not come first`);
   const payload = side.type.element.layout;
   const check = value.fields.find((f) => f.name === "check");
   if ((options.shape === "keyed") !== (check !== undefined)) {

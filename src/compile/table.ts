@@ -158,7 +158,13 @@ export class KeyIndex {
 }
 
 /** True if `size` bytes of `a` at `aOffset` equal those of `b` at `bOffset`. */
-export function equalAt(a: Uint8Array, aOffset: number, b: Uint8Array, bOffset: number, size: number): boolean {
+export function equalAt(
+  a: Uint8Array,
+  aOffset: number,
+  b: Uint8Array,
+  bOffset: number,
+  size: number,
+): boolean {
   for (let i = 0; i < size; i++) if (a[aOffset + i] !== b[bOffset + i]) return false;
   return true;
 }

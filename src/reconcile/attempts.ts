@@ -1,6 +1,6 @@
 // Writes attempts to the audit log, and the same facts to the log that people read along. A failure that repeats
 // at every poll is recorded when it begins and when it changes, not a thousand times.
-import { PenstockError, type Revision } from "../base/index.ts";
+import type { PenstockError, Revision } from "../base/index.ts";
 import type { Plan } from "./plan.ts";
 import type { Attempt, AttemptLog, AttemptOutcome, Logger, Trigger } from "./ports.ts";
 import type { TransactionResult } from "./transaction.ts";

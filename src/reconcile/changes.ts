@@ -6,14 +6,14 @@ import {
   type EntryText,
   entryAt,
   equalAt,
-  type KindDefinition,
   KeyIndex,
+  type KindDefinition,
   type Names,
   type PackedTable,
   packedKeySize,
 } from "../compile/index.ts";
-import { forEachVisible, packedKeyOf } from "./observe.ts";
 import type { TableDiff } from "./diff.ts";
+import { forEachVisible, packedKeyOf } from "./observe.ts";
 import type { RawTable } from "./ports.ts";
 
 export type ChangeAction = "add" | "change" | "remove" | "move" | "repair";

@@ -67,7 +67,8 @@ export function diffTable(
     const own = isOwn(spec, observed.values, payload);
     if (own) {
       visibleBefore++;
-      if (spec.shape === "ordered") endBefore = Math.max(endBefore, slots.getUint32(entry * spec.keySize, true) + 1);
+      if (spec.shape === "ordered")
+        endBefore = Math.max(endBefore, slots.getUint32(entry * spec.keySize, true) + 1);
     }
     if (matched[entry] === 1) continue;
     const rests = isAtRest(spec, entryAt(observed.keys, spec.keySize, entry), view, value, at.generation);
@@ -136,7 +137,8 @@ function placeInSlots(
     if (found >= 0) current[i] = slotOf[found] ?? -1;
   }
   const slots = placeEntries(current, at.capacity);
-  if (slots === undefined) throw tableFull(spec.name, { wanted: wanted.count, capacity: at.capacity, peak: wanted.count });
+  if (slots === undefined)
+    throw tableFull(spec.name, { wanted: wanted.count, capacity: at.capacity, peak: wanted.count });
   const slotKeys = new Uint8Array(wanted.count * spec.keySize);
   const view = viewOf(slotKeys);
   slots.forEach((slot, i) => {

@@ -1,7 +1,7 @@
 // Digests of what packets see: equal states have equal digests, whatever stands on the hidden sides and, for
 // ordered tables, in whichever slots the entries are.
 import { createHash } from "node:crypto";
-import { type PackedTable, type TableSpec } from "../compile/index.ts";
+import type { PackedTable, TableSpec } from "../compile/index.ts";
 import { forEachVisible, type ObservedState, viewOf } from "./observe.ts";
 
 /** Hex SHA-256 of each table's visible entries, by table name. */

@@ -1,12 +1,13 @@
 // The reconcile stage: observed and desired state -> plan -> transaction -> outcome, and everything that follows
 // from it. Its ports are filled in by the command line.
-export { type Applied, appliedEntries, appliedTable, readApplied } from "./applied.ts";
+export { appliedEntries, readApplied } from "./applied.ts";
 export type { ChangeAction, DescribedChange } from "./changes.ts";
 export { digestDesired, digestObserved } from "./digest.ts";
 export type { DriftReport } from "./drift.ts";
 export { backoffMs, Loop, type LoopOptions } from "./loop.ts";
 export { knownIds, namesIn } from "./names.ts";
 export { type ObservedState, observe } from "./observe.ts";
+export type { Outcome, Preview, ScanOutcome } from "./outcome.ts";
 export { describePlan, makePlan, type Plan, type PlanInput, type TableSummary } from "./plan.ts";
 export type {
   Attached,
@@ -21,7 +22,7 @@ export type {
   Trigger,
 } from "./ports.ts";
 export { type PolicyInput, type PreparedPolicy, preparePolicy } from "./prepare-policy.ts";
-export { type Outcome, type Preview, Reconciler, type ReconcilerOptions, type ScanOutcome } from "./reconciler.ts";
+export { Reconciler, type ReconcilerOptions } from "./reconciler.ts";
 export { type Recovery, recover } from "./recover.ts";
 export type { Condition, HistoryEntry, Status, TableUse } from "./status.ts";
 export { runTransaction, type TransactionPlan, type TransactionResult } from "./transaction.ts";

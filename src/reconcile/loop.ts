@@ -1,9 +1,10 @@
 // The agent's loop: polls the repository and scans for drift on cron schedules, one thing at a time, with backoff
 // after transient errors, and stops without leaving anything half done.
-import { schedule, type ScheduledTask } from "node-cron";
+import { type ScheduledTask, schedule } from "node-cron";
 import { asPenstockError, type Clock } from "../base/index.ts";
+import type { Outcome } from "./outcome.ts";
 import type { Logger } from "./ports.ts";
-import type { Outcome, Reconciler } from "./reconciler.ts";
+import type { Reconciler } from "./reconciler.ts";
 
 export interface LoopOptions {
   readonly reconciler: Reconciler;
@@ -22,6 +23,7 @@ export function backoffMs(failures: number): number {
   return Math.min(backoffMostMs, backoffFirstMs * 2 ** Math.min(failures - 1, 20));
 }
 
+/** Polls and scans on schedule until it is stopped. */
 export class Loop {
   readonly #o: LoopOptions;
   readonly #tasks: ScheduledTask[] = [];

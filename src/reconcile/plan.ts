@@ -1,10 +1,15 @@
 // The plan: what a transaction will write, and what that means in words; capacity is checked here, before the
 // kernel could refuse. Changes (the policy moved) and drift (the kernel moved) are kept apart.
 import { createHash } from "node:crypto";
-import type { DesiredState, HostInterface, KindDefinition, PackedTable, TableSpec } from "../compile/index.ts";
-import { entryAt } from "../compile/index.ts";
-import { appliedTable } from "./applied.ts";
-import { describeChanges, type DescribedChange, type LogicalChange, logicalChanges } from "./changes.ts";
+import type {
+  DesiredState,
+  HostInterface,
+  KindDefinition,
+  PackedTable,
+  TableSpec,
+} from "../compile/index.ts";
+import { appliedTable, entryAt } from "../compile/index.ts";
+import { type DescribedChange, describeChanges, type LogicalChange, logicalChanges } from "./changes.ts";
 import { diffTable, isArray, type TableDiff, tableFull } from "./diff.ts";
 import { freshRuleIds, namesIn } from "./names.ts";
 import type { ObservedState } from "./observe.ts";
@@ -71,12 +76,15 @@ export function makePlan(input: PlanInput): Plan {
     for (const change of logical) changes.push(change);
   }
   const attach = desired.attachments.filter(
-    (a) => !observed.attached.some((x) => x.program === a.program && x.index === a.index && fitsMode(x, a.mode)),
+    (a) =>
+      !observed.attached.some((x) => x.program === a.program && x.index === a.index && fitsMode(x, a.mode)),
   );
   const detach = observed.attached.filter(
     (x) => !desired.attachments.some((a) => a.program === x.program && a.index === x.index),
   );
-  const counted = tables.filter((t) => input.kinds.some((k) => k.tables.some((spec) => spec.name === t.table)));
+  const counted = tables.filter((t) =>
+    input.kinds.some((k) => k.tables.some((spec) => spec.name === t.table)),
+  );
   const ends = diffs.some((d) => d.spec.shape === "ordered" && datapath.endOf(d.spec) !== d.endBefore);
   return {
     transaction: {

@@ -90,9 +90,17 @@ export interface Attempt {
   readonly plan: {
     readonly summary: { readonly add: number; readonly change: number; readonly remove: number };
     readonly digest: string;
-    readonly tables: readonly { readonly table: string; readonly add: number; readonly change: number; readonly remove: number }[];
+    readonly tables: readonly {
+      readonly table: string;
+      readonly add: number;
+      readonly change: number;
+      readonly remove: number;
+    }[];
   } | null;
-  readonly digests: { readonly before: Readonly<Record<string, string>>; readonly after: Readonly<Record<string, string>> } | null;
+  readonly digests: {
+    readonly before: Readonly<Record<string, string>>;
+    readonly after: Readonly<Record<string, string>>;
+  } | null;
   readonly timingsMs: Readonly<Record<string, number>>;
   readonly diagnostics?: readonly string[];
   readonly host: string;

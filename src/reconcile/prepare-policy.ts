@@ -9,7 +9,7 @@ import {
   type KindDefinition,
   type KnownId,
 } from "../compile/index.ts";
-import { parsePolicy, type PolicySet, selectForNode } from "../policy/index.ts";
+import { type PolicySet, parsePolicy, selectForNode } from "../policy/index.ts";
 
 export interface PolicyInput {
   readonly files: Revision["files"];

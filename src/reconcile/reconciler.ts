@@ -2,27 +2,27 @@
 // every attempt ends in one audit record. Knows the world only through its ports.
 import {
   asPenstockError,
-  bug,
   type Clock,
   formatDiagnostic,
   formatRevision,
   PenstockError,
   type Revision,
 } from "../base/index.ts";
-import type { DesiredState, IdRange, IdSpace, KindDefinition } from "../compile/index.ts";
-import { type Applied, appliedEntries, appliedTable, readApplied } from "./applied.ts";
+import type { IdRange, IdSpace, KindDefinition } from "../compile/index.ts";
+import type { PolicySet } from "../policy/index.ts";
+import { readApplied } from "./applied.ts";
 import { AttemptWriter } from "./attempts.ts";
-import type { DescribedChange } from "./changes.ts";
-import { digestDesired, digestObserved } from "./digest.ts";
-import { driftOf, type DriftReport } from "./drift.ts";
-import { knownIds } from "./names.ts";
+import { digestObserved } from "./digest.ts";
+import { confirmDigests, Drafts } from "./drafts.ts";
+import type { DriftReport } from "./drift.ts";
 import { type ObservedState, observe } from "./observe.ts";
-import { describePlan, makePlan, type Plan, type PlanInput } from "./plan.ts";
+import type { Outcome, Preview, ScanOutcome } from "./outcome.ts";
+import { describePlan, makePlan } from "./plan.ts";
 import type { AttemptLog, AttemptOutcome, Datapath, Logger, RevisionSource, Trigger } from "./ports.ts";
-import { type PreparedPolicy, preparePolicy } from "./prepare-policy.ts";
-import { recover, type Recovery } from "./recover.ts";
+import type { PreparedPolicy } from "./prepare-policy.ts";
+import { type Recovery, recover } from "./recover.ts";
 import { Conditions, type HistoryEntry, type Status } from "./status.ts";
-import { runTransaction, type TransactionResult } from "./transaction.ts";
+import { runTransaction } from "./transaction.ts";
 
 export interface ReconcilerOptions {
   readonly source: RevisionSource;
@@ -41,50 +41,18 @@ export interface ReconcilerOptions {
   readonly ref: string;
 }
 
-/** What came of an attempt to bring the kernel to a revision. */
-export type Outcome =
-  | { readonly kind: "up-to-date"; readonly revision: Revision }
-  | { readonly kind: "held"; readonly revision: Revision }
-  | {
-      readonly kind: "applied" | "unchanged" | "rolled-back" | "healed";
-      readonly revision: Revision;
-      readonly plan: Plan;
-      readonly changes: readonly DescribedChange[];
-      readonly result: TransactionResult;
-      readonly warnings: readonly string[];
-    }
-  | { readonly kind: "refused"; readonly revision: Revision; readonly findings: readonly string[] }
-  | { readonly kind: "failed"; readonly revision: Revision | undefined; readonly error: PenstockError };
-
-/** What a scan found, and whether it was put right. */
-export interface ScanOutcome {
-  readonly drift: DriftReport | undefined;
-  readonly healed: boolean;
-  readonly error: PenstockError | undefined;
-}
-
-/** What would happen, for reviewers. */
-export type Preview =
-  | {
-      readonly kind: "plan";
-      readonly revision: Revision;
-      readonly plan: Plan;
-      readonly changes: readonly DescribedChange[];
-      readonly drift: DriftReport | undefined;
-      readonly warnings: readonly string[];
-    }
-  | { readonly kind: "refused"; readonly revision: Revision; readonly findings: readonly string[] };
-
 /** A revision with what it means on this host. */
 interface Known {
   readonly revision: Revision;
   readonly prepared: PreparedPolicy & { readonly ok: true };
 }
 
+/** Brings one host's kernel to revisions and keeps it there. */
 export class Reconciler {
   readonly #o: ReconcilerOptions;
   readonly #conditions: Conditions;
   readonly #writer: AttemptWriter;
+  readonly #drafts: Drafts;
   /** The revision in force, compiled as of when it was applied: what drift is measured against. */
   #inForce: Known | undefined;
   #seen: Revision | undefined;
@@ -97,6 +65,7 @@ export class Reconciler {
     this.#o = options;
     this.#conditions = new Conditions(options.clock);
     const { attempts, log, host, version } = options;
+    this.#drafts = new Drafts(options);
     this.#writer = new AttemptWriter({ attempts, log, host, version });
   }
 
@@ -111,6 +80,17 @@ export class Reconciler {
       await this.#learnInForce();
       return recovery;
     });
+  }
+
+  /** Finds out which revision is in force and repairs nothing: enough for commands that only read. */
+  learn(): Promise<void> {
+    return this.#alone(() => this.#learnInForce());
+  }
+
+  /** The revision in force and its policy on this host; undefined if there is none, or it cannot be read. */
+  inForce(): { readonly revision: Revision; readonly policy: PolicySet } | undefined {
+    const known = this.#inForce;
+    return known && { revision: known.revision, policy: known.prepared.policy };
   }
 
   /** Brings the kernel to the newest revision. `command` tries again what was refused before. */
@@ -170,10 +150,14 @@ export class Reconciler {
       const revision =
         commit === undefined ? await this.#o.source.fetch() : await this.#o.source.revision(commit);
       const observed = await observe(this.#o.datapath);
-      const prepared = this.#prepare(revision, observed, this.#o.clock.now());
+      const prepared = this.#drafts.prepare(revision, observed);
       const findings = prepared.diagnostics.map(formatDiagnostic);
       if (!prepared.ok) return { kind: "refused", revision, findings };
-      const input = this.#planInput(prepared.desired, observed, this.#appliedFor(revision, observed, undefined));
+      const input = this.#drafts.planInput(
+        prepared.desired,
+        observed,
+        this.#drafts.appliedFor(revision, observed, undefined),
+      );
       const plan = makePlan(input);
       return {
         kind: "plan",
@@ -188,7 +172,8 @@ export class Reconciler {
 
   async status(): Promise<Status> {
     const { datapath, host, version, sourceUrl, ref } = this.#o;
-    const observed = await this.#alone(() => observe(datapath));
+    // Not in turn: whoever asks while a fetch hangs has to be told that. What a generation shows stays readable.
+    const observed = await observe(datapath);
     const applied = readApplied(observed);
     return {
       host,
@@ -236,7 +221,11 @@ export class Reconciler {
     const quarantined = this.#quarantined;
     if (quarantined?.commit === revision.commit) {
       this.#o.log.info({ commit: revision.commit, code: quarantined.code }, "Revision stays in quarantine");
-      return { kind: "refused", revision, findings: [`${revision.commit} stays refused: ${quarantined.code}`] };
+      return {
+        kind: "refused",
+        revision,
+        findings: [`${revision.commit} stays refused: ${quarantined.code}`],
+      };
     }
     const held = readApplied(await observe(this.#o.datapath))?.held;
     if (held === revision.commit) {
@@ -255,7 +244,7 @@ export class Reconciler {
     this.#conditions.set("Reconciling", "True", "Progressing", `Applying ${formatRevision(revision)}`);
     try {
       const observed = await observe(this.#o.datapath);
-      const prepared = this.#prepare(revision, observed, this.#o.clock.now());
+      const prepared = this.#drafts.prepare(revision, observed);
       if (!prepared.ok) return await this.#refuse(revision, trigger, prepared);
       const again = readApplied(observed)?.commit === revision.commit && !how.rollback;
       const heal = again && this.#findDrift(observed) !== undefined;
@@ -270,21 +259,21 @@ export class Reconciler {
   async #commit(work: Work): Promise<Outcome> {
     const { revision, prepared, observed, trigger } = work;
     const before = readApplied(observed);
-    const record = this.#appliedFor(revision, observed, work.held);
-    if (makePlan(this.#planInput(prepared.desired, observed, record)).empty) {
+    const record = this.#drafts.appliedFor(revision, observed, work.held);
+    if (makePlan(this.#drafts.planInput(prepared.desired, observed, record)).empty) {
       this.#becomeReady({ revision, prepared });
       return { kind: "up-to-date", revision };
     }
     // What is written is what the policy says now: drift is measured against this time from now on.
     const timeS = Math.floor(this.#o.clock.now() / 1000);
-    const input = this.#planInput(prepared.desired, observed, { ...record, timeS });
+    const input = this.#drafts.planInput(prepared.desired, observed, { ...record, timeS });
     const plan = makePlan(input);
     const changes = describePlan(plan, input);
     const warnings = prepared.diagnostics.map(formatDiagnostic);
     await this.#o.attempts.reserve();
     const result = await runTransaction(this.#o.datapath, plan.transaction, this.#o.clock);
     const after = await observe(this.#o.datapath);
-    this.#checkDigests(input, after);
+    confirmDigests(input, after);
     this.#becomeReady({ revision, prepared });
     const policyChanges = plan.summary.add + plan.summary.change + plan.summary.remove;
     const kind: AttemptOutcome & Outcome["kind"] = work.rollback
@@ -306,7 +295,10 @@ export class Reconciler {
       diagnostics: warnings,
     });
     if (result.settleError !== undefined) {
-      this.#o.log.warn({ error: result.settleError.message }, "Committed, but cleaning up failed; it is tried again");
+      this.#o.log.warn(
+        { error: result.settleError.message },
+        "Committed, but cleaning up failed; it is tried again",
+      );
     }
     return { kind, revision, plan, changes, result, warnings };
   }
@@ -322,7 +314,7 @@ export class Reconciler {
       this.#conditions.set("DriftFree", "True", "Succeeded", "The kernel holds what was applied");
     }
     // Without drift there may still be work: an interface has appeared, a rule has reached its last day.
-    const prepared = this.#prepare(inForce.revision, observed, this.#o.clock.now());
+    const prepared = this.#drafts.prepare(inForce.revision, observed);
     if (!prepared.ok || (drift !== undefined && !heal)) return { drift, healed: false, error: undefined };
     const held = readApplied(observed)?.held;
     const outcome = await this.#commit({
@@ -336,7 +328,12 @@ export class Reconciler {
     });
     if (drift !== undefined && outcome.kind === "healed") {
       this.#lastDrift = undefined;
-      this.#conditions.set("DriftFree", "True", "Healed", `${drift.entries.length} departures were put right`);
+      this.#conditions.set(
+        "DriftFree",
+        "True",
+        "Healed",
+        `${drift.entries.length} departures were put right`,
+      );
     }
     return { drift, healed: outcome.kind === "healed", error: undefined };
   }
@@ -364,64 +361,26 @@ export class Reconciler {
     });
   }
 
-  #findDrift(observed: ObservedState): DriftReport | undefined {
-    const inForce = this.#inForce;
-    if (inForce === undefined) return undefined;
-    const applied = readApplied(observed);
-    // As of when it was applied: what expired since is a change, not drift.
-    const then = applied === undefined ? this.#o.clock.now() : applied.timeS * 1000;
-    const prepared = this.#prepare(inForce.revision, observed, then);
-    if (!prepared.ok) return undefined;
-    const record: Applied = { commit: inForce.revision.commit, held: applied?.held, timeS: Math.floor(then / 1000) };
-    return driftOf(this.#planInput(prepared.desired, observed, record));
-  }
-
   async #learnInForce(): Promise<void> {
     const observed = await observe(this.#o.datapath);
     const applied = readApplied(observed);
     if (applied === undefined) return;
     try {
       const revision = await this.#o.source.revision(applied.commit);
-      const prepared = this.#prepare(revision, observed, applied.timeS * 1000);
+      const prepared = this.#drafts.prepare(revision, observed, applied.timeS * 1000);
       if (prepared.ok) this.#inForce = { revision, prepared };
     } catch (error) {
       const { message } = asPenstockError(error);
-      this.#o.log.warn({ commit: applied.commit, error: message }, "Cannot read the revision in force; drift is unknown");
+      this.#o.log.warn(
+        { commit: applied.commit, error: message },
+        "Cannot read the revision in force; drift is unknown",
+      );
       this.#conditions.set("DriftFree", "Unknown", "RevisionUnavailable", message);
     }
   }
 
-  #prepare(revision: Revision, observed: ObservedState, now: number): PreparedPolicy {
-    const { kinds, labels, datapath, idRanges } = this.#o;
-    return preparePolicy({
-      files: revision.files,
-      labels,
-      kinds,
-      interfaces: datapath.interfaces(),
-      knownIds: knownIds(observed),
-      idRanges,
-      now,
-    });
-  }
-
-  #planInput(desired: DesiredState, observed: ObservedState, applied: Applied): PlanInput {
-    const { datapath, kinds } = this.#o;
-    return { desired, observed, datapath, kinds, applied: appliedEntries(applied), interfaces: datapath.interfaces() };
-  }
-
-  /** Keeps the time of the record if it says the same, so that nothing is written for nothing. */
-  #appliedFor(revision: Revision, observed: ObservedState, held: string | undefined): Applied {
-    const before = readApplied(observed);
-    const same = before?.commit === revision.commit && before.held === held;
-    return { commit: revision.commit, held, timeS: same ? before.timeS : Math.floor(this.#o.clock.now() / 1000) };
-  }
-
-  #checkDigests(input: PlanInput, after: ObservedState): void {
-    const found = digestObserved(after);
-    for (const [name, table] of [...input.desired.tables, [appliedTable.name, input.applied] as const]) {
-      if (found[name] === digestDesired(table)) continue;
-      throw bug(`Cannot confirm the commit: ${name} does not hold what was planned`, { table: name });
-    }
+  #findDrift(observed: ObservedState): DriftReport | undefined {
+    return this.#inForce === undefined ? undefined : this.#drafts.findDrift(this.#inForce.revision, observed);
   }
 
   #becomeReady(known: Known): void {
@@ -439,7 +398,14 @@ export class Reconciler {
     this.#quarantined = { commit: revision.commit, code: "invalid-policy" };
     this.#conditions.set("Ready", "False", "InvalidPolicy", message);
     this.#conditions.set("Stalled", "True", "InvalidPolicy", message);
-    await this.#writer.write({ outcome: "refused", reason: "InvalidPolicy", message, revision, trigger, diagnostics: findings });
+    await this.#writer.write({
+      outcome: "refused",
+      reason: "InvalidPolicy",
+      message,
+      revision,
+      trigger,
+      diagnostics: findings,
+    });
     return { kind: "refused", revision, findings };
   }
 
@@ -514,6 +480,10 @@ function reasonOf(error: PenstockError): string {
 }
 
 function verbOf(kind: string): string {
-  const verbs: Record<string, string> = { applied: "Applied", unchanged: "Applied without change", healed: "Healed" };
+  const verbs: Record<string, string> = {
+    applied: "Applied",
+    unchanged: "Applied without change",
+    healed: "Healed",
+  };
   return verbs[kind] ?? "Rolled back to";
 }

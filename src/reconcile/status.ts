@@ -64,5 +64,9 @@ export interface Status {
   /** The last five, newest first. */
   readonly history: readonly HistoryEntry[];
   readonly tables: readonly TableUse[];
-  readonly attached: readonly { readonly program: string; readonly interface: string; readonly mode: string }[];
+  readonly attached: readonly {
+    readonly program: string;
+    readonly interface: string;
+    readonly mode: string;
+  }[];
 }

@@ -141,7 +141,12 @@ async function abort(
   }
 }
 
-async function restore(datapath: Datapath, diff: TableDiff, keys: Uint8Array, current: bigint): Promise<void> {
+async function restore(
+  datapath: Datapath,
+  diff: TableDiff,
+  keys: Uint8Array,
+  current: bigint,
+): Promise<void> {
   const { spec, observed } = diff;
   const back = new Collected(spec, true);
   const gone = new Collected(spec, false);
@@ -160,11 +165,7 @@ async function restore(datapath: Datapath, diff: TableDiff, keys: Uint8Array, cu
   if (gone.count > 0) await datapath.remove(spec, gone.keys());
 }
 
-async function settle(
-  datapath: Datapath,
-  plan: TransactionPlan,
-  writes: readonly Writes[],
-): Promise<number> {
+async function settle(datapath: Datapath, plan: TransactionPlan, writes: readonly Writes[]): Promise<number> {
   let removed = 0;
   for (const { program, index } of plan.detach) datapath.detach(program, index);
   for (const { diff, keys } of writes) {
@@ -211,7 +212,10 @@ function buildWrites(diff: TableDiff, current: bigint, target: bigint): Writes {
         : (coverAfter(key) ?? absent);
     const cover = raw === undefined ? coverBefore(key) : undefined;
     keys.set(key, i * spec.keySize);
-    values.set(prepareValue({ spec, key, before: raw, after: payload, cover, current, target }), i * spec.valueSize);
+    values.set(
+      prepareValue({ spec, key, before: raw, after: payload, cover, current, target }),
+      i * spec.valueSize,
+    );
   });
   return { diff, keys, values };
 }

@@ -49,7 +49,13 @@ export function checkWord(keys: Uint8Array, offset: number, size: number): numbe
  * Whether the raw value is what this project would leave behind at rest in generation `at`: nothing prepared,
  * the right check word. What is not was written by somebody else, or is left from a transaction that died.
  */
-export function isAtRest(spec: TableSpec, key: Uint8Array, value: DataView, offset: number, at: bigint): boolean {
+export function isAtRest(
+  spec: TableSpec,
+  key: Uint8Array,
+  value: DataView,
+  offset: number,
+  at: bigint,
+): boolean {
   if (sinceOf(value, offset) > at) return false;
   if (spec.checkOffset === undefined) return true;
   return value.getUint32(offset + spec.checkOffset, true) === checkWord(key, 0, key.length);

@@ -45,7 +45,8 @@ class DocumentCompiler {
     let groups = 0n;
     document.spec.interfaces.forEach((name, i) => {
       const { group } = context.groups.use(name, firewallProgram);
-      groups |= 1n << BigInt(context.id("interface-group", group, { document, path: ["spec", "interfaces", i] }));
+      groups |=
+        1n << BigInt(context.id("interface-group", group, { document, path: ["spec", "interfaces", i] }));
     });
     this.#groups = groups;
   }
@@ -157,7 +158,9 @@ class DocumentCompiler {
   #add(at: Origin, rule: FwRule): void {
     const payload = fwRuleCodec.encode(rule);
     const { offset, size } = ruleTable.identity ?? { offset: 0, size: 0 };
-    this.#context.table(ruleTable).add(payload.subarray(offset, offset + size), payload, this.#context.origin(at));
+    this.#context
+      .table(ruleTable)
+      .add(payload.subarray(offset, offset + size), payload, this.#context.origin(at));
   }
 
   #protocols(rule: FirewallRule, at: Origin): Protocols {
@@ -168,18 +171,31 @@ class DocumentCompiler {
     const numbers = list.map((p: string | number) => (typeof p === "number" ? p : (protocolNumbers[p] ?? 0)));
     for (const n of numbers) words[n >> 6] = (words[n >> 6] ?? 0n) | (1n << BigInt(n & 63));
     const ports = rule.match?.sourcePorts ?? rule.match?.destinationPorts;
-    if (ports !== undefined && !numbers.every((n) => n === protocolNumbers["tcp"] || n === protocolNumbers["udp"])) {
+    if (
+      ports !== undefined &&
+      !numbers.every((n) => n === protocolNumbers["tcp"] || n === protocolNumbers["udp"])
+    ) {
       const message = `only TCP and UDP have ports; write "protocol: tcp", "protocol: udp" or both, or leave the ports out`;
-      this.#context.report({ ...at, path: [...at.path, "match", "protocol"] }, "error", "ports-need-tcp-or-udp", message);
+      this.#context.report(
+        { ...at, path: [...at.path, "match", "protocol"] },
+        "error",
+        "ports-need-tcp-or-udp",
+        message,
+      );
     }
     return words;
   }
 
   /** Ranges of which one must hold the port; undefined if the rule says nothing. */
-  #ports(rule: FirewallRule, at: Origin, field: "sourcePorts" | "destinationPorts"): readonly PortRange[] | undefined {
+  #ports(
+    rule: FirewallRule,
+    at: Origin,
+    field: "sourcePorts" | "destinationPorts",
+  ): readonly PortRange[] | undefined {
     const given = rule.match?.[field];
     if (given === undefined) return undefined;
-    const { list, not } = "ports" in given ? { list: given.ports, not: given.not === true } : { list: given, not: false };
+    const { list, not } =
+      "ports" in given ? { list: given.ports, not: given.not === true } : { list: given, not: false };
     const path = [...at.path, "match", field, ...("ports" in given ? ["ports"] : [])];
     const parsed = parsePorts(list);
     if (!parsed.ok) {
@@ -197,7 +213,12 @@ class DocumentCompiler {
 
 type Protocols = FwRule["protocols"];
 
-const allProtocols: Protocols = [0xffffffffffffffffn, 0xffffffffffffffffn, 0xffffffffffffffffn, 0xffffffffffffffffn];
+const allProtocols: Protocols = [
+  0xffffffffffffffffn,
+  0xffffffffffffffffn,
+  0xffffffffffffffffn,
+  0xffffffffffffffffn,
+];
 
 /** Pieces of at most `rangesMax` ranges; one empty piece stands for "any port". */
 function chunks(ranges: readonly PortRange[] | undefined): readonly (readonly PortRange[])[] {

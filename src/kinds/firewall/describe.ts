@@ -1,5 +1,12 @@
 // Rule records in words: for plans, drift reports and whoever asks what the kernel holds.
-import { FwFamily, type FwEndpoint, type FwRule, FwRuleFlag, fwActionNames, fwRuleCodec } from "../../abi/index.ts";
+import {
+  type FwEndpoint,
+  FwFamily,
+  type FwRule,
+  FwRuleFlag,
+  fwActionNames,
+  fwRuleCodec,
+} from "../../abi/index.ts";
 import { formatPrefix } from "../../base/index.ts";
 import type { EntryText, Names } from "../../compile/index.ts";
 import { type PortRange, protocolName } from "./ports.ts";
@@ -12,7 +19,13 @@ export function describeRule(payload: Uint8Array, names: Names): EntryText {
     fwActionNames[rule.action] ?? `action ${rule.action}`,
     familyWord(rule.family),
     protocolWords(rule),
-    endpointWords("from", rule.source, rule.flags & FwRuleFlag.source, rule.flags & FwRuleFlag["source-not"], names),
+    endpointWords(
+      "from",
+      rule.source,
+      rule.flags & FwRuleFlag.source,
+      rule.flags & FwRuleFlag["source-not"],
+      names,
+    ),
     portWords("port", rule.sourcePorts, rule.sourcePortCount),
     endpointWords(
       "to",
@@ -21,7 +34,11 @@ export function describeRule(payload: Uint8Array, names: Names): EntryText {
       rule.flags & FwRuleFlag["destination-not"],
       names,
     ),
-    portWords(rule.flags & FwRuleFlag.destination ? "port" : "to port", rule.destinationPorts, rule.destinationPortCount),
+    portWords(
+      rule.flags & FwRuleFlag.destination ? "port" : "to port",
+      rule.destinationPorts,
+      rule.destinationPortCount,
+    ),
     `on ${groupWords(rule.groups, names)}`,
     rule.flags & FwRuleFlag.log ? "with log" : "",
   ];
@@ -40,7 +57,8 @@ function familyWord(family: number): string {
 function protocolWords(rule: FwRule): string {
   const protocols: string[] = [];
   rule.protocols.forEach((word, w) => {
-    for (let bit = 0; bit < 64; bit++) if ((word >> BigInt(bit)) & 1n) protocols.push(protocolName(w * 64 + bit));
+    for (let bit = 0; bit < 64; bit++)
+      if ((word >> BigInt(bit)) & 1n) protocols.push(protocolName(w * 64 + bit));
   });
   return protocols.length === 256 ? "" : protocols.join(",");
 }
@@ -49,7 +67,10 @@ function endpointWords(word: string, endpoint: FwEndpoint, given: number, not: n
   if (!given) return "";
   const parts: string[] = [];
   if (endpoint.family === 4 || endpoint.family === 6) {
-    const length = endpoint.mask.reduce((bits, byte) => bits + byte.toString(2).replaceAll("0", "").length, 0);
+    const length = endpoint.mask.reduce(
+      (bits, byte) => bits + byte.toString(2).replaceAll("0", "").length,
+      0,
+    );
     const bytes = endpoint.address.subarray(0, endpoint.family === 4 ? 4 : 16);
     parts.push(formatPrefix({ family: endpoint.family, bytes, length }));
   }
@@ -59,7 +80,9 @@ function endpointWords(word: string, endpoint: FwEndpoint, given: number, not: n
 
 function portWords(word: string, ranges: readonly PortRange[], count: number): string {
   if (count === 0) return "";
-  const text = ranges.slice(0, count).map(({ first, last }) => (first === last ? `${first}` : `${first}-${last}`));
+  const text = ranges
+    .slice(0, count)
+    .map(({ first, last }) => (first === last ? `${first}` : `${first}-${last}`));
   return `${word} ${text.join(",")}`;
 }
 

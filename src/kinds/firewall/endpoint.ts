@@ -3,7 +3,7 @@
 import type { FwEndpoint } from "../../abi/index.ts";
 import { type Prefix, parsePrefix } from "../../base/index.ts";
 import { addPrefix, type CompileContext, type Origin } from "../../compile/index.ts";
-import { suggestWord, type FirewallEndpoint } from "../../policy/index.ts";
+import { type FirewallEndpoint, suggestWord } from "../../policy/index.ts";
 
 /** Set ids that one endpoint holds; the length of the C side's array. */
 const setsMax = 6;
@@ -81,5 +81,8 @@ function ownSet(context: CompileContext, prefixes: readonly Prefix[], place: End
 }
 
 function maskOf(length: number): Uint8Array {
-  return Uint8Array.from({ length: 16 }, (_, i) => (0xff00 >> Math.min(8, Math.max(0, length - i * 8))) & 0xff);
+  return Uint8Array.from(
+    { length: 16 },
+    (_, i) => (0xff00 >> Math.min(8, Math.max(0, length - i * 8))) & 0xff,
+  );
 }

@@ -7,7 +7,7 @@ export function expiryOf(expires: string): number | undefined {
   if (Number.isNaN(instant)) return undefined;
   // 2027-02-30 parses as 2 March: a date that does not come back as it was does not exist.
   if (new Date(instant).toISOString().slice(0, 10) !== expires.slice(0, 10)) return undefined;
-  return day ? instant + 24 * 60 * 60 * 1000 : instant + 1000;
+  return day ? instant + 24 * 60 * 60 * 1000 : instant;
 }
 
 /** Whether a rule's time is over; a day counts up to its end in UTC. */

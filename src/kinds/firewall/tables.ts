@@ -1,6 +1,7 @@
 // The rule table: records in evaluation order, told apart by rule id and part.
-import { type TableSpec, tableSpec } from "../../compile/index.ts";
+
 import { xdpFirewallMaps } from "../../abi/index.ts";
+import { type TableSpec, tableSpec } from "../../compile/index.ts";
 
 export const ruleTable: TableSpec = tableSpec(xdpFirewallMaps.fw_rules, {
   shape: "ordered",

@@ -1,0 +1,225 @@
+// Reading a whole map. The kernel gives no snapshot: an entry that is written during a scan may be seen in
+// either state, and one that is added or removed meanwhile may be missed or, in a trie, be seen twice.
+import { PenstockError } from "../base/index.ts";
+import { MAP_TYPE } from "./constants.ts";
+import { ERRNO } from "./errno.ts";
+import { kernelError } from "./kernel-error.ts";
+import { libbpf } from "./libbpf.ts";
+import { type BatchOptions, CHUNK_ENTRIES } from "./map-batch.ts";
+import type { MapHandle } from "./map-handle.ts";
+import { startPace } from "./pace.ts";
+
+/** Packed entries of one chunk. The buffers are filled anew for the next chunk: copy what is to be kept. */
+export type OnChunk = (keys: Uint8Array, values: Uint8Array, count: number) => void;
+
+export interface ScannedEntries {
+  /** `count` times keyBytes. */
+  readonly keys: Uint8Array;
+  /** `count` times valueBytes. */
+  readonly values: Uint8Array;
+  readonly count: number;
+}
+
+interface Chunk {
+  readonly count: number;
+  readonly end: boolean;
+}
+
+interface Reader {
+  readonly keys: Uint8Array;
+  readonly values: Uint8Array;
+  next(): Chunk;
+}
+
+const INTERRUPTED_MAX = 16;
+
+/**
+ * Hands every entry to `onChunk` and returns how many there were. Falls back to key-by-key reading where the map
+ * type has no batch lookup. Throws `kernel-call-failed`, `aborted`, or `map-unsteady` when writers keep the scan
+ * of a trie from ever ending.
+ */
+export async function scanEntries(
+  map: MapHandle,
+  onChunk: OnChunk,
+  options: BatchOptions = {},
+): Promise<number> {
+  const pace = startPace(`scan map ${map.name}`, options);
+  const chunkEntries = Math.max(1, Math.min(options.chunkEntries ?? CHUNK_ENTRIES, map.entriesMax));
+  const reader = openReader(map, chunkEntries);
+  const entriesMax = 4 * map.entriesMax + chunkEntries;
+  let total = 0;
+  for (;;) {
+    const { count, end } = reader.next();
+    total += count;
+    if (count > 0) {
+      onChunk(
+        reader.keys.subarray(0, count * map.keyBytes),
+        reader.values.subarray(0, count * map.valueBytes),
+        count,
+      );
+    }
+    if (end) return total;
+    if (total > entriesMax) throw unsteadyError(map);
+    await pace.step(total);
+  }
+}
+
+/** Every entry in two packed buffers, made for the caller. */
+export async function readEntries(map: MapHandle, options: BatchOptions = {}): Promise<ScannedEntries> {
+  let capacity = Math.min(map.entriesMax, CHUNK_ENTRIES);
+  let keys = new Uint8Array(capacity * map.keyBytes);
+  let values = new Uint8Array(capacity * map.valueBytes);
+  let count = 0;
+  await scanEntries(
+    map,
+    (chunkKeys, chunkValues, entries) => {
+      if (count + entries > capacity) {
+        capacity = Math.max(Math.min(capacity * 2, map.entriesMax), count + entries);
+        keys = grow(keys, capacity * map.keyBytes);
+        values = grow(values, capacity * map.valueBytes);
+      }
+      keys.set(chunkKeys, count * map.keyBytes);
+      values.set(chunkValues, count * map.valueBytes);
+      count += entries;
+    },
+    options,
+  );
+  return {
+    keys: keys.subarray(0, count * map.keyBytes),
+    values: values.subarray(0, count * map.valueBytes),
+    count,
+  };
+}
+
+function grow(bytes: Uint8Array<ArrayBuffer>, length: number): Uint8Array<ArrayBuffer> {
+  const grown = new Uint8Array(length);
+  grown.set(bytes);
+  return grown;
+}
+
+/** Starts with batches and, if the first is refused as unsupported, goes on key by key. */
+function openReader(map: MapHandle, chunkEntries: number): Reader {
+  let reader: Reader = batchReader(map, chunkEntries);
+  let first = true;
+  return {
+    get keys() {
+      return reader.keys;
+    },
+    get values() {
+      return reader.values;
+    },
+    next() {
+      const chunk = reader.next();
+      const unsupported = first && chunk.count < 0;
+      first = false;
+      if (!unsupported) return chunk;
+      reader = keyReader(map, chunkEntries);
+      return reader.next();
+    },
+  };
+}
+
+const UNSUPPORTED: Chunk = { count: -1, end: true };
+
+function batchReader(map: MapHandle, chunkEntries: number): Reader {
+  // A hash keeps its place as a 4-byte bucket number, the others as a key.
+  const placeBytes = Math.max(map.keyBytes, 8);
+  let place = new Uint8Array(placeBytes);
+  let nextPlace = new Uint8Array(placeBytes);
+  let started = false;
+  let capacity = chunkEntries;
+  let keys = new Uint8Array(capacity * map.keyBytes);
+  let values = new Uint8Array(capacity * map.valueBytes);
+  const counter = new Uint32Array(1);
+  const counterBytes = new Uint8Array(counter.buffer);
+  const read = () => {
+    counter[0] = capacity;
+    return libbpf().bpf_map_lookup_batch(
+      map.fd,
+      started ? place : null,
+      nextPlace,
+      keys,
+      values,
+      counterBytes,
+      null,
+    );
+  };
+  return {
+    get keys() {
+      return keys;
+    },
+    get values() {
+      return values;
+    },
+    next() {
+      for (let interrupted = 0; ; ) {
+        const errno = -read();
+        const count = counter[0] ?? 0;
+        if (errno === ERRNO.ENOTSUPP && !started) return UNSUPPORTED;
+        if (errno === ERRNO.ENOENT) return { count, end: true };
+        if (errno === ERRNO.ENOSPC && capacity <= map.entriesMax) {
+          // One bucket of the hash holds more entries than the buffers: nothing was read, the place is unchanged.
+          capacity *= 2;
+          keys = new Uint8Array(capacity * map.keyBytes);
+          values = new Uint8Array(capacity * map.valueBytes);
+          continue;
+        }
+        // Before 6.15 a key that vanished in mid-batch gives EINTR; what was read until then is good.
+        if (errno === ERRNO.EINTR && count === 0 && ++interrupted <= INTERRUPTED_MAX) continue;
+        if (errno !== 0 && !(errno === ERRNO.EINTR && count > 0)) throw scanError(map, errno);
+        [place, nextPlace] = [nextPlace, place];
+        started = true;
+        return { count, end: false };
+      }
+    },
+  };
+}
+
+function keyReader(map: MapHandle, chunkEntries: number): Reader {
+  const keys = new Uint8Array(chunkEntries * map.keyBytes);
+  const values = new Uint8Array(chunkEntries * map.valueBytes);
+  const next = new Uint8Array(map.keyBytes);
+  let previous: Uint8Array | null = null;
+  return {
+    keys,
+    values,
+    next() {
+      let count = 0;
+      while (count < chunkEntries) {
+        const step = libbpf().bpf_map_get_next_key(map.fd, previous, next);
+        if (step === -ERRNO.ENOENT) return { count, end: true };
+        if (step < 0) throw scanError(map, -step);
+        previous = next.slice();
+        const value = values.subarray(count * map.valueBytes, (count + 1) * map.valueBytes);
+        const result = libbpf().bpf_map_lookup_elem(map.fd, previous, value);
+        // An empty slot of an array of objects, or a key that was removed since.
+        if (result === -ERRNO.ENOENT) continue;
+        if (result < 0) throw scanError(map, -result);
+        keys.set(previous, count * map.keyBytes);
+        count++;
+      }
+      return { count, end: false };
+    },
+  };
+}
+
+function scanError(map: MapHandle, errno: number): PenstockError {
+  const unsupported = errno === ERRNO.ENOTSUPP || errno === ERRNO.EOPNOTSUPP;
+  return kernelError({
+    action: "scan",
+    object: `map ${map.name}`,
+    call: "bpf_map_lookup_batch",
+    errno,
+    detail: unsupported ? `maps of type ${map.type} cannot be read` : undefined,
+    data: { map: map.name },
+  });
+}
+
+function unsteadyError(map: MapHandle): PenstockError {
+  return new PenstockError({
+    code: "map-unsteady",
+    disposition: "transient",
+    message: `Cannot scan map ${map.name}: it changes faster than it can be read`,
+    data: { map: map.name, lpm: map.type === MAP_TYPE.lpmTrie },
+  });
+}

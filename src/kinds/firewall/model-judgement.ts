@@ -1,0 +1,62 @@
+// What a firewall can say about a packet: the vocabulary of the reference model, and of everybody who compares
+// something with it.
+import type { Verdict } from "./model-policy.ts";
+
+/** Why a packet met its verdict, in the datapath's order: the index is the number. Every packet has exactly one. */
+export const judgementReasons = [
+  "unbound",
+  "non-ip-pass",
+  "non-ip-drop",
+  "rule-pass",
+  "rule-drop",
+  "default-pass",
+  "default-drop",
+  "truncated-ethernet",
+  "truncated-vlan",
+  "too-many-tags",
+  "truncated-ip",
+  "bad-ip-version",
+  "bad-ip-header",
+  "bad-fragment",
+  "too-many-extension-headers",
+  "bad-extension-header",
+  "truncated-extension-header",
+  "truncated-transport",
+  "bad-transport",
+  // Of the datapath alone: something that cannot be. The model never gives it.
+  "internal-error",
+] as const;
+
+export type JudgementReason = (typeof judgementReasons)[number];
+
+/** A rule by the name of its document and its own. */
+export interface RuleReference {
+  readonly document: string;
+  readonly rule: string;
+}
+
+/** A rule that a packet met and that recorded it; `wouldBe` is what a rule of a document in audit mode would have done. */
+export interface LoggedRule extends RuleReference {
+  readonly wouldBe?: Verdict;
+}
+
+/** `log`: the rule also asks for an event for each packet that it decides. */
+export interface DecidingRule extends RuleReference {
+  readonly log: boolean;
+}
+
+export interface Judgement {
+  readonly verdict: Verdict;
+  readonly reason: JudgementReason;
+  /** Absent where no rule decided. */
+  readonly rule?: DecidingRule;
+  /** In the order in which the packet met them: log rules, and the first match of each document in audit mode. */
+  readonly logged: readonly LoggedRule[];
+  /** What the packet is of the one that was sent; `whole` too where it was not read as an IP packet. */
+  readonly fragment: "whole" | "first" | "later";
+  /**
+   * Rules that a later fragment of TCP or UDP meets in all but the ports, which it does not have. They did not
+   * match, although they would match the packet that was sent.
+   */
+  readonly passedOverForPorts: readonly RuleReference[];
+}

@@ -1,0 +1,137 @@
+// Whether one rule matches one packet, by trying every prefix, member and range that the rule names. Slow and
+// obvious on purpose: this is what the datapath's fast structures are compared with.
+import {
+  type Address,
+  bug,
+  type Family,
+  type IpPacket,
+  type Prefix,
+  parsePrefix,
+  prefixContains,
+} from "../../base/index.ts";
+import type { FirewallEndpoint, FirewallPorts, FirewallProtocol, FirewallRule } from "../../policy/index.ts";
+
+/** An IP packet as far as rules can see it: read from a frame, or described by a person. */
+export type DescribedPacket = Pick<
+  IpPacket,
+  | "family"
+  | "source"
+  | "destination"
+  | "protocol"
+  | "fragment"
+  | "laterFragment"
+  | "sourcePort"
+  | "destinationPort"
+>;
+
+/** A rule with its texts parsed; an absent field matches every packet. */
+export interface ParsedRule {
+  readonly name: string;
+  readonly action: FirewallRule["action"];
+  readonly log: boolean;
+  readonly family?: Family;
+  readonly protocols?: readonly number[];
+  readonly source?: ParsedEndpoint;
+  readonly destination?: ParsedEndpoint;
+  readonly sourcePorts?: ParsedPorts;
+  readonly destinationPorts?: ParsedPorts;
+}
+
+/** `no-ports`: the rule asks for ports of a later fragment of TCP or UDP, and all else matches. */
+export type RuleMatch = "yes" | "no" | "no-ports";
+
+interface ParsedEndpoint {
+  readonly prefixes: readonly Prefix[];
+  readonly not: boolean;
+}
+
+interface ParsedPorts {
+  readonly ranges: readonly { readonly first: number; readonly last: number }[];
+  readonly not: boolean;
+}
+
+const protocolNumbers = {
+  icmp: 1,
+  tcp: 6,
+  udp: 17,
+  gre: 47,
+  esp: 50,
+  ah: 51,
+  icmpv6: 58,
+  sctp: 132,
+} as const;
+
+/** Parses a rule of a valid document; `membersOf` gives the members of a set by its name. */
+export function parseRule(rule: FirewallRule, membersOf: (set: string) => readonly string[]): ParsedRule {
+  const { family, protocol, source, destination, sourcePorts, destinationPorts } = rule.match ?? {};
+  return {
+    name: rule.name,
+    action: rule.action,
+    log: rule.log ?? false,
+    ...(family !== undefined && { family: family === "ipv4" ? 4 : 6 }),
+    ...(protocol !== undefined && { protocols: parseProtocols(protocol) }),
+    ...(source !== undefined && { source: parseEndpoint(source, membersOf) }),
+    ...(destination !== undefined && { destination: parseEndpoint(destination, membersOf) }),
+    ...(sourcePorts !== undefined && { sourcePorts: parsePorts(sourcePorts) }),
+    ...(destinationPorts !== undefined && { destinationPorts: parsePorts(destinationPorts) }),
+  };
+}
+
+export function matchRule(rule: ParsedRule, packet: DescribedPacket): RuleMatch {
+  const { family } = packet;
+  if (rule.family !== undefined && rule.family !== family) return "no";
+  if (rule.protocols !== undefined && !rule.protocols.includes(packet.protocol)) return "no";
+  if (!endpointMatches(rule.source, { family, bytes: packet.source })) return "no";
+  if (!endpointMatches(rule.destination, { family, bytes: packet.destination })) return "no";
+  if (rule.sourcePorts === undefined && rule.destinationPorts === undefined) return "yes";
+
+  const isPortProtocol = packet.protocol === protocolNumbers.tcp || packet.protocol === protocolNumbers.udp;
+  if (!isPortProtocol) return "no";
+  if (packet.laterFragment) return "no-ports";
+  return portsMatch(rule.sourcePorts, packet.sourcePort) &&
+    portsMatch(rule.destinationPorts, packet.destinationPort)
+    ? "yes"
+    : "no";
+}
+
+function endpointMatches(endpoint: ParsedEndpoint | undefined, address: Address): boolean {
+  if (endpoint === undefined) return true;
+  return endpoint.prefixes.some((prefix) => prefixContains(prefix, address)) !== endpoint.not;
+}
+
+/** A port that nobody stated (a description may leave it out) meets no range and no negated range. */
+function portsMatch(ports: ParsedPorts | undefined, port: number | undefined): boolean {
+  if (ports === undefined) return true;
+  if (port === undefined) return false;
+  return ports.ranges.some(({ first, last }) => first <= port && port <= last) !== ports.not;
+}
+
+function parseProtocols(protocol: FirewallProtocol | readonly FirewallProtocol[]): number[] {
+  const list = typeof protocol === "object" ? protocol : [protocol];
+  return list.map((item) => (typeof item === "number" ? item : protocolNumbers[item]));
+}
+
+function parseEndpoint(
+  endpoint: FirewallEndpoint,
+  membersOf: (set: string) => readonly string[],
+): ParsedEndpoint {
+  const texts = [...(endpoint.prefixes ?? []), ...(endpoint.sets ?? []).flatMap(membersOf)];
+  return { prefixes: texts.map(parseMember), not: endpoint.not ?? false };
+}
+
+function parseMember(text: string): Prefix {
+  const parsed = parsePrefix(text);
+  if (!parsed.ok) throw bug("Cannot judge by this policy: a prefix is not valid", { prefix: text });
+  return parsed.value;
+}
+
+function parsePorts(ports: FirewallPorts): ParsedPorts {
+  const list = "ports" in ports ? ports.ports : ports;
+  return {
+    ranges: list.map((item) => {
+      const [first = "", last = first] = String(item).split("-");
+      return { first: Number(first), last: Number(last) };
+    }),
+    not: "ports" in ports && (ports.not ?? false),
+  };
+}

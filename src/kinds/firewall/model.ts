@@ -1,0 +1,124 @@
+// The reference model of the firewall: what must happen to a packet, straight from the policy documents. The
+// datapath is compared with it, `explain` and `test` speak through it. It must stay independent of the compiler,
+// of the compiled tables and of the C program, or a shared mistake would go unseen.
+import { dissect } from "../../base/index.ts";
+import type { DecidingRule, Judgement, LoggedRule, RuleReference } from "./model-judgement.ts";
+import { type DescribedPacket, matchRule, type ParsedRule, parseRule } from "./model-match.ts";
+import { bindInterface, type ModelInput, membersOfSet, type Verdict } from "./model-policy.ts";
+
+export {
+  type DecidingRule,
+  type Judgement,
+  type JudgementReason,
+  judgementReasons,
+  type LoggedRule,
+  type RuleReference,
+} from "./model-judgement.ts";
+export type { DescribedPacket } from "./model-match.ts";
+export type { ModelInput, ModelPolicy, Verdict } from "./model-policy.ts";
+
+/** Judges packets that arrive on one interface under one policy at one time. */
+export interface FirewallModel {
+  /** Any bytes, beginning with the Ethernet header. */
+  judgeFrame(frame: Uint8Array): Judgement;
+  /** An IP packet that is described rather than sent; it is taken to be well formed. */
+  judgePacket(packet: DescribedPacket): Judgement;
+}
+
+/** A binding whose rules are parsed. */
+interface ModelBinding {
+  readonly documents: readonly ModelDocument[];
+  readonly default: Verdict;
+  readonly nonIp: Verdict;
+}
+
+interface ModelDocument {
+  readonly name: string;
+  readonly mode: "enforce" | "audit";
+  readonly rules: readonly ParsedRule[];
+  readonly auditedDefault: Verdict | undefined;
+  readonly auditedNonIp: Verdict | undefined;
+}
+
+/** Parses the policy once for many packets. Throws a `bug` for a policy that the compiler would have refused. */
+export function prepareModel(input: ModelInput): FirewallModel {
+  const bound = bindInterface(input);
+  if (bound === undefined) {
+    const unbound = judgement("pass", "unbound");
+    return { judgeFrame: () => unbound, judgePacket: () => unbound };
+  }
+  const binding: ModelBinding = {
+    ...bound,
+    documents: bound.documents.map((document) => ({
+      ...document,
+      rules: document.rules.map((rule) => parseRule(rule, (set) => membersOfSet(input, set))),
+    })),
+  };
+  return {
+    judgeFrame: (frame) => judgeFrame(binding, frame),
+    judgePacket: (packet) => judgePacket(binding, packet),
+  };
+}
+
+/** One frame, with the policy parsed for it alone. */
+export function judge(input: ModelInput, frame: Uint8Array): Judgement {
+  return prepareModel(input).judgeFrame(frame);
+}
+
+function judgeFrame(binding: ModelBinding, frame: Uint8Array): Judgement {
+  const dissected = dissect(frame);
+  switch (dissected.kind) {
+    case "malformed":
+      return judgement("drop", dissected.reason);
+    case "non-ip":
+      return {
+        ...judgement(binding.nonIp, `non-ip-${binding.nonIp}`),
+        logged: binding.documents.flatMap(({ name, auditedNonIp }) =>
+          auditedNonIp === undefined ? [] : [{ document: name, rule: "(non-ip)", wouldBe: auditedNonIp }],
+        ),
+      };
+    case "ip":
+      return judgePacket(binding, dissected);
+  }
+}
+
+function judgePacket(binding: ModelBinding, packet: DescribedPacket): Judgement {
+  const logged: LoggedRule[] = [];
+  const passedOverForPorts: RuleReference[] = [];
+  const settle = (verdict: Verdict, cause: "rule" | "default", rule?: DecidingRule): Judgement => ({
+    verdict,
+    reason: `${cause}-${verdict}`,
+    ...(rule !== undefined && { rule }),
+    logged,
+    fragment: packet.laterFragment ? "later" : packet.fragment ? "first" : "whole",
+    passedOverForPorts,
+  });
+  for (const document of binding.documents) {
+    let decided = false;
+    for (const rule of document.rules) {
+      const reference: RuleReference = { document: document.name, rule: rule.name };
+      const match = matchRule(rule, packet);
+      if (match === "no-ports") passedOverForPorts.push(reference);
+      if (match !== "yes") continue;
+      if (rule.action === "log") {
+        logged.push(reference);
+        continue;
+      }
+      if (document.mode === "audit") {
+        logged.push({ ...reference, wouldBe: rule.action });
+        decided = true;
+        break;
+      }
+      return settle(rule.action, "rule", { ...reference, log: rule.log });
+    }
+    if (!decided && document.auditedDefault !== undefined) {
+      logged.push({ document: document.name, rule: "(default)", wouldBe: document.auditedDefault });
+    }
+  }
+  return settle(binding.default, "default");
+}
+
+/** About a frame that no rule was tried on. */
+function judgement(verdict: Verdict, reason: Judgement["reason"]): Judgement {
+  return { verdict, reason, logged: [], fragment: "whole", passedOverForPorts: [] };
+}

@@ -1,0 +1,40 @@
+// What comes of an attempt, of a scan and of a look ahead.
+import type { PenstockError, Revision } from "../base/index.ts";
+import type { DescribedChange } from "./changes.ts";
+import type { DriftReport } from "./drift.ts";
+import type { Plan } from "./plan.ts";
+import type { TransactionResult } from "./transaction.ts";
+
+/** What came of an attempt to bring the kernel to a revision. */
+export type Outcome =
+  | { readonly kind: "up-to-date"; readonly revision: Revision }
+  | { readonly kind: "held"; readonly revision: Revision }
+  | {
+      readonly kind: "applied" | "unchanged" | "rolled-back" | "healed";
+      readonly revision: Revision;
+      readonly plan: Plan;
+      readonly changes: readonly DescribedChange[];
+      readonly result: TransactionResult;
+      readonly warnings: readonly string[];
+    }
+  | { readonly kind: "refused"; readonly revision: Revision; readonly findings: readonly string[] }
+  | { readonly kind: "failed"; readonly revision: Revision | undefined; readonly error: PenstockError };
+
+/** What a scan found, and whether it was put right. */
+export interface ScanOutcome {
+  readonly drift: DriftReport | undefined;
+  readonly healed: boolean;
+  readonly error: PenstockError | undefined;
+}
+
+/** What would happen, for reviewers. */
+export type Preview =
+  | {
+      readonly kind: "plan";
+      readonly revision: Revision;
+      readonly plan: Plan;
+      readonly changes: readonly DescribedChange[];
+      readonly drift: DriftReport | undefined;
+      readonly warnings: readonly string[];
+    }
+  | { readonly kind: "refused"; readonly revision: Revision; readonly findings: readonly string[] };
