@@ -67,7 +67,9 @@ export class DemoWorld {
     run("git", ["init", "--quiet", "--bare", "--initial-branch=main", join(this.#folder, "git/policy.git")]);
     run("git", ["-C", join(this.#folder, "git/policy.git"), "config", "http.receivepack", "true"]);
     const url = await this.#start("git-server", [
-      "node_modules/.bin/tsx",
+      process.execPath,
+      "--import",
+      "tsx",
       "test/fixtures/git-server.ts",
       "--root",
       join(this.#folder, "git"),
@@ -212,6 +214,8 @@ export class DemoWorld {
   }
 }
 
+const readyMs = 20_000;
+
 /** Two services that say which port they are. */
 const services = `
 const net = require("node:net");
@@ -225,6 +229,9 @@ for (const port of [8080, 9000]) {
 function firstLine(child: ChildProcess, name: string): Promise<string> {
   return new Promise((resolve, reject) => {
     let text = "";
+    const late = () => reject(new Error(`${name} was not ready within ${readyMs / 1000} s`));
+    const timer = setTimeout(late, readyMs);
+    timer.unref();
     child.stdout?.on("data", (chunk: Buffer) => {
       text += chunk.toString();
       const end = text.indexOf("\n");
@@ -246,7 +253,12 @@ function inNamespace(
 }
 
 function run(command: string, args: readonly string[], allowed: readonly number[] = [0]): CommandResult {
-  const { status, stdout, stderr, error } = spawnSync(command, args, { encoding: "utf8", cwd: root });
+  const limits = { timeout: 30_000, maxBuffer: 256 * 1024 * 1024 };
+  const { status, stdout, stderr, error } = spawnSync(command, args, {
+    encoding: "utf8",
+    cwd: root,
+    ...limits,
+  });
   if (error !== undefined) throw error;
   if (status === null || !allowed.includes(status)) {
     throw new Error(`${command} ${args.join(" ")} ended with ${status}:\n${stdout}${stderr}`);

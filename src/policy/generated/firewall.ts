@@ -1,0 +1,153 @@
+// Generated from schema/firewall.schema.json by scripts/generate-policy-types.ts. Do not edit.
+import type { Metadata, NodeSelector } from "./common.ts";
+
+/**
+ * tcp, udp, icmp (IPv4), icmpv6, or a protocol number from 0 to 255.
+ */
+export type FirewallProtocol = ("tcp" | "udp" | "icmp" | "icmpv6" | "esp" | "ah" | "gre" | "sctp") | number;
+/**
+ * Ports and ranges, or an object that negates them.
+ */
+export type FirewallPorts =
+  | FirewallPortList
+  | {
+      readonly ports: FirewallPortList;
+      /**
+       * Match TCP and UDP packets whose port is none of these.
+       */
+      readonly not?: boolean;
+    };
+/**
+ * Port numbers and inclusive ranges: 22, "2200-2299".
+ *
+ * @minItems 1
+ * @maxItems 1024
+ */
+export type FirewallPortList = readonly (number | string)[];
+
+/**
+ * An ordered list of rules for the packets that arrive on some interfaces. The first rule that matches decides; documents are evaluated by order, then by name.
+ */
+export interface Firewall {
+  /**
+   * The version of the policy language.
+   */
+  readonly apiVersion: "penstock/v1";
+  /**
+   * The kind of this document.
+   */
+  readonly kind: "Firewall";
+  readonly metadata: Metadata;
+  readonly spec: FirewallSpec;
+}
+/**
+ * Where the rules apply, and the rules.
+ */
+export interface FirewallSpec {
+  readonly nodes?: NodeSelector;
+  /**
+   * Names of InterfaceGroup documents, or of interfaces. A name that is both means the group.
+   *
+   * @minItems 1
+   * @maxItems 64
+   *
+   * Items: A group's or an interface's name: without spaces, slashes, colons and *; to follow a pattern, name an InterfaceGroup.
+   */
+  readonly interfaces: readonly string[];
+  /**
+   * Documents with a lower number are evaluated first; equal numbers by name.
+   */
+  readonly order?: number;
+  /**
+   * enforce applies verdicts. audit counts and reports what the document's first matching rule would have done, then goes on to the next document.
+   */
+  readonly mode?: "enforce" | "audit";
+  /**
+   * The verdict for IP packets to these interfaces that no rule of any document decided. Enforcing documents that share an interface must agree; pass if none says anything. In audit mode it is reported for packets that no rule of the document decided, and not applied.
+   */
+  readonly default?: "pass" | "drop";
+  /**
+   * The verdict for frames that carry neither IPv4 nor IPv6, ARP among them. Documents that share an interface must agree; pass if none says anything.
+   */
+  readonly nonIp?: "pass" | "drop";
+  /**
+   * Rules in the order in which they are tried.
+   *
+   * @maxItems 65535
+   */
+  readonly rules: readonly FirewallRule[];
+}
+/**
+ * One rule: what it matches and what happens then.
+ */
+export interface FirewallRule {
+  /**
+   * Unique in the document. Counters and history follow the name, wherever the rule moves.
+   */
+  readonly name: string;
+  /**
+   * What the rule is for.
+   */
+  readonly description?: string;
+  /**
+   * pass and drop decide. log reports and counts the packet, then the next rule is tried.
+   */
+  readonly action: "pass" | "drop" | "log";
+  /**
+   * Also send an event for each packet that this rule decides (bounded in rate).
+   */
+  readonly log?: boolean;
+  readonly match?: FirewallMatch;
+  /**
+   * The person or team to ask about this rule.
+   */
+  readonly owner?: string;
+  /**
+   * The rule is in force up to and including this day (UTC), or up to this instant: 2027-06-30 or 2027-06-30T12:00:00Z.
+   */
+  readonly expires?: string;
+}
+/**
+ * All fields that are given must match; without any field every IP packet matches.
+ */
+export interface FirewallMatch {
+  /**
+   * Only IPv4 or only IPv6 packets.
+   */
+  readonly family?: "ipv4" | "ipv6";
+  /**
+   * An IP protocol by name or number, or a list of which one must match.
+   */
+  readonly protocol?: FirewallProtocol | readonly FirewallProtocol[];
+  readonly source?: FirewallEndpoint;
+  readonly destination?: FirewallEndpoint;
+  readonly sourcePorts?: FirewallPorts;
+  readonly destinationPorts?: FirewallPorts;
+}
+/**
+ * Addresses: a packet matches if any of the prefixes or sets holds its address, or, with not, if none does.
+ */
+export interface FirewallEndpoint {
+  /**
+   * Addresses and prefixes.
+   *
+   * @minItems 1
+   * @maxItems 65536
+   *
+   * Items: An IPv4 or IPv6 address, or a prefix whose host bits are zero.
+   */
+  readonly prefixes?: readonly string[];
+  /**
+   * Names of AddressSet documents.
+   *
+   * @minItems 1
+   * @maxItems 4
+   *
+   * Items: Lower-case letters, digits and hyphens, at most 63 characters, beginning and ending with a letter or digit.
+   */
+  readonly sets?: readonly string[];
+  /**
+   * Match addresses that are in none of the prefixes and sets.
+   */
+  readonly not?: boolean;
+}

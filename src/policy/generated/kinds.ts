@@ -1,0 +1,18 @@
+// Generated from schema/*.schema.json by scripts/generate-policy-types.ts. Do not edit.
+import type { AddressSet } from "./address-set.ts";
+import type { Firewall } from "./firewall.ts";
+import type { InterfaceGroup } from "./interface-group.ts";
+
+/** The type of each kind's documents. */
+export interface DocumentTypes {
+  readonly AddressSet: AddressSet;
+  readonly Firewall: Firewall;
+  readonly InterfaceGroup: InterfaceGroup;
+}
+
+/** The schema of each kind, by its file name in schema/ without `.schema.json`. */
+export const schemaNames = {
+  AddressSet: "address-set",
+  Firewall: "firewall",
+  InterfaceGroup: "interface-group",
+} as const;

@@ -1,0 +1,38 @@
+// The policy stage: bytes of policy files -> PolicySet and diagnostics.
+export { type PolicyCode, policyCodes } from "./codes.ts";
+export { type ParsedConfiguration, parseAgentConfiguration } from "./configuration.ts";
+export type { AddressSet, AddressSetSpec } from "./generated/address-set.ts";
+export type {
+  AgentConfiguration,
+  EventsConfiguration,
+  LimitsConfiguration,
+  LogConfiguration,
+  NodeConfiguration,
+  ScheduleConfiguration,
+  SourceConfiguration,
+} from "./generated/agent-configuration.ts";
+export type { Metadata, NodeSelector } from "./generated/common.ts";
+export type {
+  Firewall,
+  FirewallEndpoint,
+  FirewallMatch,
+  FirewallPortList,
+  FirewallPorts,
+  FirewallProtocol,
+  FirewallRule,
+  FirewallSpec,
+} from "./generated/firewall.ts";
+export type { InterfaceGroup, InterfaceGroupSpec } from "./generated/interface-group.ts";
+export type { PolicyLimits } from "./limits.ts";
+export { type ParsedPolicy, parsePolicy } from "./parse.ts";
+export { selectForNode } from "./policy-set.ts";
+export { suggestWord } from "./suggest.ts";
+export {
+  type AnyPolicyDocument,
+  type DocumentOf,
+  type PolicyDocument,
+  type PolicyKind,
+  type PolicyPath,
+  type PolicySet,
+  policyKinds,
+} from "./types.ts";
