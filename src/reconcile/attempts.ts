@@ -35,7 +35,7 @@ export class AttemptWriter {
   async write(written: Written): Promise<void> {
     const { outcome, reason, message, revision, trigger, plan, result } = written;
     this.#lastFailure = undefined;
-    const facts = { outcome, reason, commit: revision?.commit, trigger, ...result?.timingsMs };
+    const facts = { outcome, reason, commit: revision?.commit, trigger, timingsMs: result?.timingsMs };
     if (outcome === "refused" || outcome === "drift") this.#o.log.warn(facts, message);
     else this.#o.log.info(facts, message);
     await this.#o.attempts.append({

@@ -52,7 +52,10 @@ export class Loop {
   async poll(): Promise<void> {
     if (this.#o.clock.monotonicMs() < this.#retryAtMs) return;
     try {
-      if (this.#failures === 0 && (await this.#o.reconciler.isCurrent())) return;
+      if (this.#failures === 0 && (await this.#o.reconciler.isCurrent())) {
+        if (this.#o.reconciler.hostChanged()) await this.#o.reconciler.scan("poll");
+        return;
+      }
       this.#note(await this.#o.reconciler.reconcile("poll"));
     } catch {
       // The repository did not answer the question: reconciling meets the same error and records it.

@@ -23,6 +23,7 @@ import type { PreparedPolicy } from "./prepare-policy.ts";
 import { type Recovery, recover } from "./recover.ts";
 import { Conditions, type HistoryEntry, type Status } from "./status.ts";
 import { runTransaction } from "./transaction.ts";
+import { countOf, reasonOf, verbOf } from "./words.ts";
 
 export interface ReconcilerOptions {
   readonly source: RevisionSource;
@@ -59,6 +60,8 @@ export class Reconciler {
   /** A revision that was refused, or failed in a way that only a person can mend: not tried again by itself. */
   #quarantined: { readonly commit: string; readonly code: string } | undefined;
   #lastDrift: string | undefined;
+  /** The host's interfaces when the kernel was compared with policy last. */
+  #interfaces = "";
   #busy: Promise<unknown> = Promise.resolve();
 
   constructor(options: ReconcilerOptions) {
@@ -109,6 +112,11 @@ export class Reconciler {
     const { changed, commit } = await this.#o.source.poll();
     this.#conditions.set("SourceReady", "True", "Succeeded", `${this.#o.ref} is at ${commit.slice(0, 12)}`);
     return !changed && this.#seen !== undefined;
+  }
+
+  /** True if interfaces came or went since the kernel was compared with policy last. Cheap. */
+  hostChanged(): boolean {
+    return this.#inForce !== undefined && this.#interfaces !== this.#listInterfaces();
   }
 
   /** Goes back to an earlier revision; without a commit, to the one applied before the current one. */
@@ -332,7 +340,7 @@ export class Reconciler {
         "DriftFree",
         "True",
         "Healed",
-        `${drift.entries.length} departures were put right`,
+        `${countOf(drift.entries.length, "entry", "entries")} put right`,
       );
     }
     return { drift, healed: outcome.kind === "healed", error: undefined };
@@ -344,7 +352,7 @@ export class Reconciler {
     trigger: Trigger,
     observed: ObservedState,
   ): Promise<void> {
-    const message = `The kernel departs from ${formatRevision(revision)} in ${drift.entries.length} places`;
+    const message = `The kernel departs from ${formatRevision(revision)} in ${countOf(drift.entries.length + drift.attachments.length, "place")}`;
     this.#conditions.set("DriftFree", "False", "DriftDetected", message);
     if (this.#lastDrift === drift.digest) return;
     this.#lastDrift = drift.digest;
@@ -383,8 +391,16 @@ export class Reconciler {
     return this.#inForce === undefined ? undefined : this.#drafts.findDrift(this.#inForce.revision, observed);
   }
 
+  #listInterfaces(): string {
+    return this.#o.datapath
+      .interfaces()
+      .map(({ name, index }) => `${index} ${name}`)
+      .join("\n");
+  }
+
   #becomeReady(known: Known): void {
     this.#inForce = known;
+    this.#interfaces = this.#listInterfaces();
     this.#quarantined = undefined;
     const message = `Applied revision: ${formatRevision(known.revision)}`;
     this.#conditions.set("Ready", "True", "Succeeded", message);
@@ -473,17 +489,3 @@ interface Work {
 const quiet: ScanOutcome = { drift: undefined, healed: false, error: undefined };
 
 const inForceOutcomes: readonly AttemptOutcome[] = ["applied", "unchanged", "rolled-back"];
-
-/** `source-unreachable` as a condition's reason: `SourceUnreachable`. */
-function reasonOf(error: PenstockError): string {
-  return error.code.replace(/(^|-)([a-z])/g, (_, __, letter: string) => letter.toUpperCase());
-}
-
-function verbOf(kind: string): string {
-  const verbs: Record<string, string> = {
-    applied: "Applied",
-    unchanged: "Applied without change",
-    healed: "Healed",
-  };
-  return verbs[kind] ?? "Rolled back to";
-}
