@@ -44,6 +44,7 @@ export interface MapSource {
   close(): void;
 }
 
+/** One instance of the datapath in the kernel: its tables, generation, counters and attachments. */
 export class KernelDatapath<Source extends MapSource = BpfObject> {
   readonly tables: readonly TableSpec[];
   readonly object: Source;

@@ -302,7 +302,7 @@ describe("damaged objects", () => {
         for (const [at, word] of damages) new DataView(copy.buffer).setUint32(at, word, true);
         readOrRefuse(copy);
       }),
-      { numRuns: 5000 },
+      { numRuns: 2000 },
     );
   });
 
@@ -313,7 +313,7 @@ describe("damaged objects", () => {
           buildObject([...types, { kind: "datasec", name: ".maps", size: 0, variables: [[1, 0, 0]] }]),
         );
       }),
-      { numRuns: 5000 },
+      { numRuns: 2000 },
     );
   });
 

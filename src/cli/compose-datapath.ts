@@ -1,0 +1,113 @@
+// The kernel behind reconciling's port: loaded and taken over for work, opened from pins for looking, or none at all
+// for plans on a machine that has no kernel to ask.
+import { dirname } from "node:path";
+import { bug, PenstockError } from "../base/index.ts";
+import {
+  type KernelDatapath,
+  listInterfaces,
+  type MapSource,
+  missingCapabilities,
+  openDatapath,
+  openPinnedDatapath,
+  possibleCpus,
+} from "../bpf/index.ts";
+import { appliedTable, directoryCapacityFor, directoryTable, type TableSpec } from "../compile/index.ts";
+import { kinds } from "../kinds/index.ts";
+import type { Datapath } from "../reconcile/index.ts";
+import { objectPath } from "./places.ts";
+import type { Settings } from "./settings.ts";
+
+/** The datapath as it is pinned. */
+export type PinnedDatapath = KernelDatapath<MapSource>;
+
+/** Every table that policy fills, the applied revision last: it says that all the others are complete. */
+export const tableSpecs: readonly TableSpec[] = [
+  ...kinds.flatMap((kind) => kind.tables),
+  directoryTable,
+  appliedTable,
+];
+
+/** How many entries each map is made for. */
+export function capacities(limits: Settings["limits"]): Readonly<Record<string, number>> {
+  const { rulesMax, addressesMax, interfacesMax } = limits;
+  return {
+    fw_rules: rulesMax,
+    rule_counters: rulesMax,
+    address_set_v4: addressesMax,
+    address_set_v6: addressesMax,
+    interfaces: interfacesMax,
+    directory: directoryCapacityFor(rulesMax),
+  };
+}
+
+/** Loads the datapath or takes over what is pinned. Throws `missing-capabilities` and what openDatapath throws. */
+export function openWorkingDatapath(settings: Settings): KernelDatapath {
+  const missing = missingCapabilities();
+  if (missing.length > 0) {
+    throw new PenstockError({
+      code: "missing-capabilities",
+      disposition: "stalled",
+      message: `Cannot use the kernel's datapath: this process is without ${missing.join(", ")}`,
+      remedy: "Run as root; penstock check says what else is needed",
+      data: { missing },
+    });
+  }
+  return openDatapath({
+    objectPath,
+    pinDirectory: settings.pinDirectory,
+    tables: tableSpecs,
+    maxEntries: capacities(settings.limits),
+    // Configured for each processor, which is how the datapath counts.
+    eventsPerSecondMax: settings.events.perSecondMax * possibleCpus(),
+  });
+}
+
+/** What is pinned, for looking at it; undefined if nothing is. */
+export function openInstalledDatapath(settings: Settings): PinnedDatapath | undefined {
+  return openPinnedDatapath({ pinDirectory: settings.pinDirectory, tables: tableSpecs });
+}
+
+/** The same, where a command cannot go on without. Throws `nothing-installed`. */
+export function requireInstalledDatapath(settings: Settings): PinnedDatapath {
+  const datapath = openInstalledDatapath(settings);
+  if (datapath !== undefined) return datapath;
+  throw new PenstockError({
+    code: "nothing-installed",
+    disposition: "stalled",
+    message: `Cannot read the datapath: nothing is installed in ${settings.pinDirectory}`,
+    remedy: "Start the agent, or apply a revision: penstock apply",
+    data: { pinDirectory: settings.pinDirectory },
+  });
+}
+
+/** A kernel that holds nothing, with the capacity that the configuration gives it. Only for plans. */
+export function emptyDatapath(settings: Settings): Datapath {
+  const sizes: Readonly<Record<string, number>> = { ...capacities(settings.limits), [appliedTable.name]: 1 };
+  const refuse = (): never => {
+    throw bug("Cannot change the kernel: this plan was made without one");
+  };
+  return {
+    tables: tableSpecs,
+    capacityOf: (table) => sizes[table.name] ?? 0,
+    generation: () => ({ current: 0n, last: 0n }),
+    takeGeneration: refuse,
+    commit: refuse,
+    grace: refuse,
+    read: async (spec) => ({ spec, count: 0, keys: new Uint8Array(0), values: new Uint8Array(0) }),
+    lookup: refuse,
+    write: refuse,
+    remove: refuse,
+    endOf: () => 0,
+    setEnd: refuse,
+    clearCounters: refuse,
+    interfaces: listInterfaces,
+    attached: () => [],
+    attach: refuse,
+    detach: refuse,
+  };
+}
+
+/** Where the bpf file system should be mounted. */
+export function bpffsOf(settings: Settings): string {
+  return dirname(settings.pinDirectory);
+}

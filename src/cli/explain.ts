@@ -1,0 +1,65 @@
+// Answers a question about a packet: under the policy in force on a host, or under that of a folder.
+import { formatDiagnostic, PenstockError } from "../base/index.ts";
+import { idRangesFor } from "../compile/index.ts";
+import { kinds } from "../kinds/index.ts";
+import { preparePolicy, type Reconciler } from "../reconcile/index.ts";
+import { requireInForce } from "./in-force.ts";
+import type { Question } from "./question.ts";
+import type { Settings } from "./settings.ts";
+import { countOf } from "./text.ts";
+import { type ExplainView, explainPacket } from "./views/explain.ts";
+import { readWorkingTree } from "./working-tree.ts";
+
+export interface HostFacts {
+  readonly reconciler: Reconciler;
+  readonly datapath: { interfaces(): readonly { readonly name: string }[] };
+  readonly now: number;
+}
+
+/** Under the policy in force, on an interface that exists. */
+export function explainInForce(question: Question, { reconciler, datapath, now }: HostFacts): ExplainView {
+  const { name, revision, policy } = requireInForce(reconciler);
+  const interfaces = datapath.interfaces().map((i) => i.name);
+  if (!interfaces.includes(question.interface)) throw unknownInterface(question.interface, interfaces);
+  return explainPacket(question, { name, policy, files: revision.files, interfaces, now });
+}
+
+/** Under the policy of a folder, on a host that has the interface that is asked about. */
+export function explainFolder(
+  question: Question,
+  given: { readonly folder: string; readonly settings: Settings; readonly now: number },
+): ExplainView {
+  const { folder, settings, now } = given;
+  const { files } = readWorkingTree([folder]);
+  const prepared = preparePolicy({
+    files,
+    labels: settings.node.labels,
+    kinds,
+    interfaces: [{ name: question.interface, index: 1 }],
+    knownIds: [],
+    idRanges: idRangesFor(settings.limits.rulesMax),
+    now,
+  });
+  if (!prepared.ok) {
+    const findings = prepared.diagnostics.map(formatDiagnostic);
+    throw new PenstockError({
+      code: "invalid-policy",
+      disposition: "stalled",
+      message: `Cannot explain a packet under ${folder}: the policy has ${countOf(findings.length, "finding")}`,
+      remedy: "Correct what is named above",
+      data: { findings },
+    });
+  }
+  const { policy } = prepared;
+  return explainPacket(question, { name: folder, policy, files, interfaces: [question.interface], now });
+}
+
+function unknownInterface(name: string, interfaces: readonly string[]): PenstockError {
+  return new PenstockError({
+    code: "unknown-interface",
+    disposition: "stalled",
+    message: `Cannot explain the packet: this host has no interface ${name}`,
+    remedy: `It has ${interfaces.join(", ")}`,
+    data: { interface: name, interfaces },
+  });
+}

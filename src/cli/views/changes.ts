@@ -1,0 +1,109 @@
+// Changes in words, as plans, outcomes and drift reports show them. A list is cut at a number that a person can
+// still read; the rest is counted.
+import { addressTables } from "../../compile/index.ts";
+import type { ChangeAction, DescribedChange } from "../../reconcile/index.ts";
+import type { Style } from "../style.ts";
+import { formatCount, plain } from "../text.ts";
+
+/** Changes that are listed one by one. */
+export const changesMax = 200;
+
+export interface ChangeView {
+  readonly action: ChangeAction;
+  readonly table: string;
+  readonly subject: string;
+  readonly before: string | null;
+  readonly after: string | null;
+  /** Where the policy says so; null for what goes. */
+  readonly file: string | null;
+  readonly line: number | null;
+}
+
+export interface ChangeCounts {
+  readonly add: number;
+  readonly change: number;
+  readonly remove: number;
+}
+
+export interface ChangeList extends ChangeCounts {
+  /** At most 200. */
+  readonly listed: readonly ChangeView[];
+  readonly total: number;
+}
+
+export function viewChanges(changes: readonly DescribedChange[]): ChangeList {
+  const count = (...actions: ChangeAction[]) => changes.filter((c) => actions.includes(c.action)).length;
+  return {
+    add: count("add"),
+    change: count("change", "move", "repair"),
+    remove: count("remove"),
+    // Rules are what a reviewer looks for; a feed of ten thousand prefixes must not push them out of the list.
+    listed: [...changes]
+      .sort((a, b) => rankOf(a) - rankOf(b))
+      .slice(0, changesMax)
+      .map(viewChange),
+    total: changes.length,
+  };
+}
+
+function rankOf(change: DescribedChange): number {
+  return addressTables.some(({ name }) => name === change.table) ? 1 : 0;
+}
+
+function viewChange(change: DescribedChange): ChangeView {
+  const { action, table, subject, before, after, position } = change;
+  return {
+    action,
+    table,
+    subject,
+    before: before ?? null,
+    after: after ?? null,
+    file: position?.file ?? null,
+    line: position?.line ?? null,
+  };
+}
+
+/** What tells two changes apart: the same change has the same key. */
+export function changeKey(change: DescribedChange): string {
+  const { action, table, subject, before, after } = change;
+  return JSON.stringify([action, table, subject, before ?? null, after ?? null]);
+}
+
+/** The lines of a list of planned or done changes. */
+export function renderChanges(list: ChangeList, style: Style): string[] {
+  const width = Math.min(72, Math.max(0, ...list.listed.map((c) => plain(c.subject).length)));
+  const lines = list.listed.flatMap((change) => renderChange(change, { width, style }));
+  const more = list.total - list.listed.length;
+  if (more > 0) lines.push(style.dim(`  ... and ${formatCount(more)} more`));
+  return lines;
+}
+
+function renderChange(change: ChangeView, how: { readonly width: number; readonly style: Style }): string[] {
+  const { style, width } = how;
+  const subject = plain(change.subject);
+  const place = change.file === null ? "" : style.dim(`${plain(change.file)}:${change.line}`);
+  const head = `  ${symbolOf(change.action, style)} ${place === "" ? subject : `${subject.padEnd(width)}  ${place}`}`;
+  const { before, after, action } = change;
+  const note =
+    action === "move" ? ["moved to another place in the order"] : action === "repair" ? ["put right"] : [];
+  const isSame = before === after;
+  const details = [
+    ...note.map((text) => style.dim(text)),
+    ...(before === null || before === "" || isSame ? [] : [markDetail("-", before, change, style)]),
+    ...(after === null || after === ""
+      ? []
+      : [isSame ? plain(after) : markDetail("+", after, change, style)]),
+  ];
+  return [head, ...details.map((detail) => `      ${detail}`)];
+}
+
+/** Only a change has two sides to tell apart. */
+function markDetail(sign: "+" | "-", text: string, change: ChangeView, style: Style): string {
+  if (change.before === null || change.after === null) return plain(text);
+  return sign === "+" ? style.green(`+ ${plain(text)}`) : style.red(`- ${plain(text)}`);
+}
+
+export function symbolOf(action: ChangeAction, style: Style): string {
+  if (action === "add") return style.green("+");
+  return action === "remove" ? style.red("-") : style.yellow("~");
+}

@@ -1,0 +1,181 @@
+// What happens to a packet under a policy, said by the reference model, with the lines of policy that decide.
+import { formatAddress, type PolicyFile, parseAddress } from "../../base/index.ts";
+import type { PolicyDocument, PolicySet } from "../../policy/index.ts";
+import {
+  type DescribedPacket,
+  type Judgement,
+  type ModelInput,
+  prepareModel,
+  type RuleReference,
+} from "../firewall-model.ts";
+import type { Question } from "../question.ts";
+import type { Style } from "../style.ts";
+import { plain, plainLines } from "../text.ts";
+
+/** A rule with the place and the text that it has in the policy. */
+export interface RuleView {
+  /** `document/rule` */
+  readonly rule: string;
+  readonly file: string;
+  readonly line: number;
+  readonly text: readonly string[];
+  /** What a rule in audit mode would have done. */
+  readonly wouldBe: "pass" | "drop" | null;
+}
+
+export interface ExplainView {
+  /** The revision or folder that was asked. */
+  readonly policy: string;
+  readonly packet: string;
+  readonly verdict: "pass" | "drop";
+  readonly reason: string;
+  readonly rule: RuleView | null;
+  readonly logged: readonly RuleView[];
+  /** Rules that a later fragment passes by because it has no ports. */
+  readonly passedOverForPorts: readonly RuleView[];
+}
+
+export interface ExplainInput {
+  readonly name: string;
+  readonly policy: PolicySet;
+  readonly files: readonly PolicyFile[];
+  readonly interfaces: readonly string[];
+  readonly now: number;
+}
+
+export function explainPacket(question: Question, input: ExplainInput): ExplainView {
+  const { policy } = input;
+  const model: ModelInput = {
+    policy: {
+      interfaceGroups: policy.byKind("InterfaceGroup"),
+      addressSets: policy.byKind("AddressSet"),
+      firewalls: policy.byKind("Firewall"),
+    },
+    interfaceName: question.interface,
+    interfaces: input.interfaces,
+    now: input.now,
+  };
+  const judgement = judgeWith(model, question);
+  const show = (reference: RuleReference, wouldBe: RuleView["wouldBe"] = null) =>
+    viewRule(reference, wouldBe, input);
+  return {
+    policy: input.name,
+    packet: describePacket(question),
+    verdict: judgement.verdict,
+    reason: judgement.reason,
+    rule: judgement.rule === undefined ? null : show(judgement.rule),
+    logged: judgement.logged.map((rule) => show(rule, rule.wouldBe ?? null)),
+    passedOverForPorts: judgement.passedOverForPorts.map((rule) => show(rule)),
+  };
+}
+
+function judgeWith(model: ModelInput, question: Question): Judgement {
+  const prepared = prepareModel(model);
+  return question.kind === "frame"
+    ? prepared.judgeFrame(Buffer.from(question.frame, "hex"))
+    : prepared.judgePacket(packetOf(question));
+}
+
+function packetOf(question: Question & { readonly kind: "described" }): DescribedPacket {
+  const { protocol, sourcePort, destinationPort, fragment } = question;
+  const bytesOf = (text: string) => {
+    const parsed = parseAddress(text);
+    return parsed.ok ? parsed.value.bytes : new Uint8Array(4);
+  };
+  const source = bytesOf(question.source);
+  const later = fragment === "later";
+  return {
+    family: source.length === 4 ? 4 : 6,
+    source,
+    destination: bytesOf(question.destination),
+    protocol,
+    fragment: fragment !== "whole",
+    laterFragment: later,
+    ...(sourcePort === null || later ? {} : { sourcePort }),
+    ...(destinationPort === null || later ? {} : { destinationPort }),
+  };
+}
+
+function describePacket(question: Question): string {
+  if (question.kind === "frame")
+    return `frame of ${question.frame.length / 2} bytes on ${question.interface}`;
+  const { source, destination, sourcePort, destinationPort, fragment } = question;
+  const join = (text: string, port: number | null) => {
+    const parsed = parseAddress(text);
+    const address = parsed.ok ? formatAddress(parsed.value) : text;
+    if (port === null) return address;
+    return address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
+  };
+  const part = fragment === "whole" ? "" : `, ${fragment} fragment`;
+  const way = `${join(source, sourcePort)} -> ${join(destination, destinationPort)}`;
+  return `${question.protocolName} ${way} on ${question.interface}${part}`;
+}
+
+function viewRule(reference: RuleReference, wouldBe: RuleView["wouldBe"], input: ExplainInput): RuleView {
+  const rule = `${reference.document}/${reference.rule}`;
+  const document = input.policy.byKind("Firewall").find((d) => d.name === reference.document);
+  const index = document?.spec.rules.findIndex((r) => r.name === reference.rule) ?? -1;
+  if (document === undefined || index < 0) return { rule, file: "", line: 0, text: [], wouldBe };
+  const { file, line, column } = document.locate(["spec", "rules", index]);
+  return { rule, file, line, text: readRuleText(document, { line, column }, input.files), wouldBe };
+}
+
+/** Lines of one rule that are shown. */
+const linesMax = 40;
+
+/** The lines of an item of a list: up to the next line that does not stand deeper. */
+function readRuleText(
+  document: PolicyDocument<"Firewall">,
+  start: { readonly line: number; readonly column: number },
+  files: readonly PolicyFile[],
+): string[] {
+  const file = files.find(({ path }) => path === document.file);
+  if (file === undefined) return [];
+  const lines = plainLines(new TextDecoder().decode(file.content)).slice(start.line - 1);
+  const [first = ""] = lines;
+  const indent = first.search(/\S/);
+  const end = lines.findIndex((text, i) => i > 0 && text.trim() !== "" && text.search(/\S/) <= indent);
+  const own = lines.slice(0, end < 0 ? lines.length : end);
+  // The closing brace of JSON stands as far out as the opening one.
+  if (first.trim().startsWith("{") && end >= 0 && /^\s*\}/.test(lines[end] ?? "")) own.push(lines[end] ?? "");
+  while (own.at(-1)?.trim() === "" || own.at(-1)?.trim().startsWith("#")) own.pop();
+  const shown = own.slice(0, linesMax).map((text) => text.slice(Math.max(0, indent)));
+  return own.length > linesMax ? [...shown, `... ${own.length - linesMax} more lines`] : shown;
+}
+
+export function renderExplain(view: ExplainView, style: Style): string[] {
+  const paint = view.verdict === "pass" ? style.green : style.red;
+  const lines = [
+    `${style.dim("Packet")}   ${plain(view.packet)}`,
+    `${style.dim("Policy")}   ${plain(view.policy)}`,
+    `${style.dim("Verdict")}  ${paint(view.verdict.toUpperCase())}, ${explainReason(view.reason)} (${view.reason})`,
+  ];
+  if (view.rule !== null) lines.push("", ...renderRule("Decided by", view.rule, style));
+  for (const rule of view.logged) {
+    const what = rule.wouldBe === null ? "Logged by" : `Logged by (would ${rule.wouldBe})`;
+    lines.push("", ...renderRule(what, rule, style));
+  }
+  for (const rule of view.passedOverForPorts) {
+    lines.push("", ...renderRule("Passed by, as a later fragment has no ports:", rule, style));
+  }
+  return lines;
+}
+
+function renderRule(what: string, rule: RuleView, style: Style): string[] {
+  const place = rule.file === "" ? "" : `  ${style.dim(`${plain(rule.file)}:${rule.line}`)}`;
+  return [`${what} ${style.bold(plain(rule.rule))}${place}`, ...rule.text.map((text) => `    ${text}`)];
+}
+
+const reasons: Readonly<Record<string, string>> = {
+  unbound: "since no policy is bound to this interface",
+  "non-ip-pass": "as all that is not IP",
+  "non-ip-drop": "as all that is not IP",
+  "rule-pass": "by a rule",
+  "rule-drop": "by a rule",
+  "default-pass": "by the default, as no rule decided",
+  "default-drop": "by the default, as no rule decided",
+};
+
+function explainReason(reason: string): string {
+  return reasons[reason] ?? "since the packet is malformed";
+}
