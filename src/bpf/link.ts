@@ -15,6 +15,7 @@ export interface AttachableProgram {
 
 const REPLACE_OLD = 4;
 
+/** A link: it holds a program at its hook. */
 export class BpfLink {
   /** What it is, for messages: `link xdp on eth0`. */
   readonly label: string;

@@ -19,6 +19,7 @@ const UPDATE_FLAGS: Readonly<Record<UpdateMode, number>> = { any: 0, noexist: 1,
 
 const PER_CPU: readonly number[] = [MAP_TYPE.perCpuHash, MAP_TYPE.perCpuArray, MAP_TYPE.lruPerCpuHash];
 
+/** An open map. Close it when done; what is pinned lives on. */
 export class BpfMap {
   /** Full name; the kernel keeps only 15 bytes of it. */
   readonly name: string;

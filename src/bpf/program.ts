@@ -5,6 +5,7 @@ import { type Handle, libbpf } from "./libbpf.ts";
 import { type ProgramInfo, readProgramInfo } from "./object-info.ts";
 import { openPin, pinObject } from "./pins.ts";
 
+/** A program that is loaded in the kernel. */
 export class BpfProgram {
   /** Full name of the function; the kernel keeps only 15 bytes of it. */
   readonly name: string;

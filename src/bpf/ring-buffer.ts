@@ -25,6 +25,7 @@ const DISCARD = 0x4000_0000;
 const LENGTH_MASK = 0x3fff_ffff;
 const HEADER_BYTES = 8;
 
+/** The consumer's side of a ring buffer, read through memory. Close it before its map. */
 export class RingBuffer {
   readonly #map: MapHandle;
   readonly #closers: readonly (() => void)[];

@@ -15,6 +15,10 @@ export function commandLog(output: Output, debug: boolean): Logger {
       // Attempts are in the command's own result.
       else if (!("outcome" in facts)) output.warn(message);
     },
-    error: tell("error"),
+    error(facts, message) {
+      if (debug) tell("error")(facts, message);
+      // What has a code is the error that the command ends with.
+      else if (!("code" in facts)) output.warn(message);
+    },
   };
 }

@@ -14,17 +14,14 @@ export {
   idRangesFor,
   interfacesTable,
 } from "./core-tables.ts";
-export {
-  type AttachMode,
-  type Attachment,
-  type HostInterface,
-  InterfaceGroups,
-  interfaceGroupName,
-  matchesPattern,
+export type {
+  AttachMode,
+  Attachment,
+  HostInterface,
 } from "./groups.ts";
-export { IdAllocator, type IdRange, type IdSpace, type KnownId } from "./ids.ts";
+export type { IdRange, IdSpace, KnownId } from "./ids.ts";
 export type { CompileContext, EntryText, KindDefinition, Names, Origin } from "./kind.ts";
-export { payloadLayout, type SpecOptions, tableSpec } from "./spec.ts";
+export { type SpecOptions, tableSpec } from "./spec.ts";
 export {
   entryAt,
   equalAt,

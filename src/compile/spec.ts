@@ -39,13 +39,6 @@ export function tableSpec(map: MapLayout, options: SpecOptions): TableSpec {
   };
 }
 
-/** The layout of one side of a versioned map's value. */
-export function payloadLayout(map: MapLayout): StructLayout {
-  const type = field(required(map.value, `${map.name} has no value struct`), "side").type;
-  if (type.kind !== "array" || type.element.kind !== "struct") throw bug(`Cannot use ${map.name}: no sides`);
-  return type.element.layout;
-}
-
 function identityOf(payload: StructLayout, names: readonly string[]): OrderedIdentity {
   const fields = names.map((name) => field(payload, name));
   const offset = Math.min(...fields.map((f) => f.offset));

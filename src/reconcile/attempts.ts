@@ -4,6 +4,7 @@ import type { PenstockError, Revision } from "../base/index.ts";
 import type { Plan } from "./plan.ts";
 import type { Attempt, AttemptLog, AttemptOutcome, Logger, Trigger } from "./ports.ts";
 import type { TransactionResult } from "./transaction.ts";
+import { reasonOf } from "./words.ts";
 
 export interface Written {
   readonly outcome: AttemptOutcome;
@@ -72,7 +73,7 @@ export class AttemptWriter {
     if (trigger === "poll" && this.#lastFailure === same) return;
     this.#o.log.error({ code: error.code, ...error.data }, message);
     try {
-      await this.write({ outcome, reason: error.code, message, revision, trigger });
+      await this.write({ outcome, reason: reasonOf(error), message, revision, trigger });
     } catch (thrown) {
       // The disk may be what failed in the first place; the log above has said it, and nothing was committed.
       this.#o.log.error({ error: String(thrown) }, "Cannot write the audit record of the failure");

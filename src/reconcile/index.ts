@@ -2,13 +2,12 @@
 // from it. Its ports are filled in by the command line.
 export { appliedEntries, readApplied } from "./applied.ts";
 export type { ChangeAction, DescribedChange } from "./changes.ts";
-export { digestDesired, digestObserved } from "./digest.ts";
 export type { DriftReport } from "./drift.ts";
 export { backoffMs, Loop, type LoopOptions } from "./loop.ts";
-export { knownIds, namesIn } from "./names.ts";
+export { knownIds } from "./names.ts";
 export { type ObservedState, observe } from "./observe.ts";
 export type { Outcome, Preview, ScanOutcome } from "./outcome.ts";
-export { describePlan, makePlan, type Plan, type PlanInput, type TableSummary } from "./plan.ts";
+export { makePlan, type Plan, type PlanInput, type TableSummary } from "./plan.ts";
 export type {
   Attached,
   Attempt,

@@ -1,6 +1,6 @@
 // Versioned entries, the C side's bpf/lib/generation.h in TypeScript: which side of an entry a packet sees at a
 // generation, and how the other side is prepared without that packet noticing. Pure functions on raw values.
-import { equalAt, type TableSpec } from "../compile/index.ts";
+import type { TableSpec } from "../compile/index.ts";
 
 /** The mark of a payload; other values than these mean "present" in tables that are not prefix tables. */
 export const presence = { absent: 0, own: 1, inherited: 2 } as const;
@@ -104,11 +104,4 @@ export function restValue(spec: TableSpec, key: Uint8Array, before: Uint8Array, 
   view.setBigUint64(0, versionWord(since > current ? 0n : since, side), true);
   if (spec.checkOffset !== undefined) view.setUint32(spec.checkOffset, checkWord(key, 0, key.length), true);
   return value;
-}
-
-/** True if both raw values show the same at `at`. */
-export function showsSame(spec: TableSpec, a: Uint8Array, b: Uint8Array, at: bigint): boolean {
-  const sideA = visibleSide(new DataView(a.buffer, a.byteOffset, a.length), 0, at);
-  const sideB = visibleSide(new DataView(b.buffer, b.byteOffset, b.length), 0, at);
-  return equalAt(a, sideOffset(spec, 0, sideA), b, sideOffset(spec, 0, sideB), spec.payloadSize);
 }

@@ -189,7 +189,7 @@ describeKernel("the command line alone", () => {
     const bad = tree.commit({ "policies/edge.yaml": firewall("{ name: ssh, action: pas }") }, "Break it");
     const { code, out, err } = await host.run("apply", ...repo);
     expect({ code, out }).toEqual({ code: 1, out: "" });
-    expect(err).toMatch(/^policies\/edge\.yaml:9:26 error not-allowed .*\n/);
+    expect(err).toMatch(/^policies\/edge\.yaml:9:28 error not-allowed .*\n/);
     expect(err).toContain(
       `Error: Cannot apply main@sha1:${bad.slice(0, 12)}: the policy has 1 error, and nothing was changed\n  `,
     );

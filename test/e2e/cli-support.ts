@@ -6,7 +6,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll } from "vitest";
 import { unpinAll } from "../../src/bpf/index.ts";
+import type { GitServerFault, GitServerOptions, GitServerStage } from "../fixtures/git-server.ts";
 import { makeNamespace, type TestNamespace } from "../fixtures/network-namespace.ts";
+import type { GitServerOrder } from "./cli-git-server.ts";
 
 const main = join(process.cwd(), "dist", "cli", "main.js");
 
@@ -195,4 +197,38 @@ export function makeFolder(host: TestHost, name: string): string {
   const path = join(host.folder, name);
   mkdirSync(path, { recursive: true });
   return path;
+}
+
+/** A Git server in a host's namespace, on its loopback interface. */
+export class GitServerProcess {
+  readonly #child: ChildProcess;
+  url = "";
+
+  constructor(host: TestHost) {
+    const script = [process.execPath, "--import", "tsx", "test/e2e/cli-git-server.ts"];
+    this.#child = spawn("nsenter", [`--net=/run/netns/${host.namespace.name}`, "--", ...script], {
+      stdio: ["ignore", "inherit", "inherit", "ipc"],
+    });
+    afterAll(() => {
+      this.#child.kill("SIGKILL");
+    });
+  }
+
+  /** Serves the bare repositories below a folder. */
+  async start(options: GitServerOptions): Promise<void> {
+    this.url = await this.#order({ kind: "start", options });
+  }
+
+  /** Misbehaves from the next request on, or no more. */
+  async setFault(fault?: GitServerFault, stage?: GitServerStage): Promise<void> {
+    await this.#order({ kind: "fault", fault, stage });
+  }
+
+  #order(order: GitServerOrder): Promise<string> {
+    return new Promise((resolve, reject) => {
+      this.#child.once("message", (answer) => resolve(String(answer)));
+      this.#child.once("exit", () => reject(new Error("the Git server has ended")));
+      this.#child.send(order);
+    });
+  }
 }

@@ -13,7 +13,12 @@ const rows: { name: string; current: number[]; capacity: number; moved: number }
   { name: "all new, exactly full", current: [-1, -1, -1], capacity: 3, moved: 3 },
   { name: "all stay", current: [1, 3, 5], capacity: 8, moved: 0 },
   { name: "insert into a gap", current: [1, -1, 3], capacity: 8, moved: 1 },
-  { name: "insert where there is no gap: the nearer neighbours move", current: [0, 1, 2, -1, 3, 5], capacity: 8, moved: 2 },
+  {
+    name: "insert where there is no gap: the nearer neighbours move",
+    current: [0, 1, 2, -1, 3, 5],
+    capacity: 8,
+    moved: 2,
+  },
   { name: "insert at the front without room", current: [-1, 0, 1, 3], capacity: 8, moved: 3 },
   { name: "append behind a full end", current: [1, 2, 3, -1], capacity: 4, moved: 4 },
   { name: "one entry moves to the front", current: [5, 1, 3], capacity: 8, moved: 1 },
@@ -32,23 +37,21 @@ describe("placeEntries", () => {
   });
 
   it("keeps the order within the table, for any edit of any table", () => {
-    const table = fc
-      .uniqueArray(fc.integer({ min: 0, max: 60 }), { maxLength: 50 })
-      .chain((slots) => {
-        const old = [...slots].sort((a, b) => a - b);
-        const edited = fc.shuffledSubarray(old);
-        const sorted = fc.subarray(old);
-        return fc.tuple(
-          fc.oneof(edited, sorted).chain((kept) =>
-            fc.array(fc.nat({ max: kept.length }), { maxLength: 61 - kept.length }).map((places) => {
-              const desired = [...kept];
-              for (const at of places) desired.splice(at, 0, -1);
-              return desired;
-            }),
-          ),
-          fc.integer({ min: 61, max: 70 }),
-        );
-      });
+    const table = fc.uniqueArray(fc.integer({ min: 0, max: 60 }), { maxLength: 50 }).chain((slots) => {
+      const old = [...slots].sort((a, b) => a - b);
+      const edited = fc.shuffledSubarray(old);
+      const sorted = fc.subarray(old);
+      return fc.tuple(
+        fc.oneof(edited, sorted).chain((kept) =>
+          fc.array(fc.nat({ max: kept.length }), { maxLength: 61 - kept.length }).map((places) => {
+            const desired = [...kept];
+            for (const at of places) desired.splice(at, 0, -1);
+            return desired;
+          }),
+        ),
+        fc.integer({ min: 61, max: 70 }),
+      );
+    });
     fc.assert(
       fc.property(table, ([current, capacity]) => {
         const slots = place(current, capacity);

@@ -195,6 +195,10 @@ describe("a broken pack", () => {
     ["a base before the pack", buildPack([{ baseIndex: 5, delta }])],
     ["a delta for another base", buildPack([blob("short"), { baseIndex: 0, delta }])],
     [
+      "a delta for a longer base",
+      buildPack([blob("abc"), { baseIndex: 0, delta: buildDelta(4, [{ copy: [0, 3] }]) }]),
+    ],
+    [
       "a copy beyond the base",
       buildPack([blob("abc"), { baseIndex: 0, delta: buildDelta(3, [{ copy: [2, 2] }]) }]),
     ],
@@ -210,6 +214,11 @@ describe("a broken pack", () => {
     ["a reserved step", buildPack([blob("abc"), { baseIndex: 0, delta: Buffer.from([3, 1, 0]) }])],
   ])("is refused: %s", async (_, pack) => {
     expect((await errorOf(pack)).code).toBe("source-corrupt");
+  });
+
+  it("is refused before memory is taken for objects that it cannot hold", async () => {
+    const lie = buildPack([blob("a")], { count: 9000 });
+    expect((await errorOf(lie)).message).toMatch(/too short for the objects/);
   });
 
   it("is refused when deltas are each other's base", async () => {
@@ -264,6 +273,24 @@ describe("a pack that wants too much", () => {
     const pack = buildPack(entries);
     expect((await errorOf(pack, { ...roomy, heldBytesMax: 35_000 })).code).toBe("source-limit");
     await install(pack, { ...roomy, heldBytesMax: 70_000 });
+  });
+
+  it("takes the smaller family first, and so holds little for a chain that has a side branch at each step", async () => {
+    const sideFirst: PackEntry[] = [blob(Buffer.alloc(10_000))];
+    const chainFirst: PackEntry[] = [blob(Buffer.alloc(10_000))];
+    const step = (baseIndex: number, mark: number) => {
+      const steps = [{ insert: Buffer.from([mark & 0xff, mark >> 8]) }, { copy: [0, 9_998] as const }];
+      return { baseIndex, delta: buildDelta(10_000, steps) };
+    };
+    for (let i = 1, base = 0, other = 0; i <= 100; i++) {
+      sideFirst.push(step(base, 2 * i), step(base, 2 * i + 1));
+      base = sideFirst.length - 1;
+      chainFirst.push(step(other, 2 * i), step(other, 2 * i + 1));
+      other = chainFirst.length - 2;
+    }
+    for (const entries of [sideFirst, chainFirst]) {
+      await install(buildPack(entries), { ...roomy, heldBytesMax: 25_000 });
+    }
   });
 
   it("stops when it is cancelled", async () => {

@@ -1,7 +1,7 @@
 // Packet events: from the datapath's 56 bytes to what a person reads.
 import { EventFlag, eventKindNames, fwReasonNames, type PacketEvent } from "../../abi/index.ts";
 import { type Family, formatAddress } from "../../base/index.ts";
-import { protocolName } from "../firewall-model.ts";
+import { protocolName } from "../../kinds/firewall/index.ts";
 import { alignColumns, type Cell, type Style } from "../style.ts";
 import { plain } from "../text.ts";
 

@@ -1,13 +1,13 @@
 // What happens to a packet under a policy, said by the reference model, with the lines of policy that decide.
 import { formatAddress, type PolicyFile, parseAddress } from "../../base/index.ts";
-import type { PolicyDocument, PolicySet } from "../../policy/index.ts";
 import {
   type DescribedPacket,
   type Judgement,
   type ModelInput,
   prepareModel,
   type RuleReference,
-} from "../firewall-model.ts";
+} from "../../kinds/firewall/index.ts";
+import type { PolicyDocument, PolicySet } from "../../policy/index.ts";
 import type { Question } from "../question.ts";
 import type { Style } from "../style.ts";
 import { plain, plainLines } from "../text.ts";

@@ -4,6 +4,15 @@ import { compileFirewalls } from "./compile.ts";
 import { describeRule } from "./describe.ts";
 import { ruleTable } from "./tables.ts";
 
+export {
+  type DescribedPacket,
+  type Judgement,
+  type ModelInput,
+  prepareModel,
+  type RuleReference,
+} from "./model.ts";
+export { protocolName } from "./ports.ts";
+
 /** See schema/firewall.schema.json and docs/kinds/firewall.md. */
 export const firewallKind: KindDefinition = {
   kind: "Firewall",
