@@ -93,6 +93,8 @@ export class AgentClient {
     const text = body === undefined ? undefined : JSON.stringify(body);
     const request = httpRequest({
       socketPath: this.socketPath,
+      // One connection a request: an agent that stops must not wait for idle ones.
+      agent: false,
       method,
       path: search === "" ? path : `${path}?${search}`,
       headers: text === undefined ? {} : { "content-length": Buffer.byteLength(text) },
@@ -116,7 +118,7 @@ export async function findAgent(socketPath: string): Promise<AgentClient | undef
   // No agent can listen under a name that the kernel does not take.
   if (!isSocketPath(socketPath)) return undefined;
   const client = new AgentClient(socketPath);
-  const request = httpRequest({ socketPath, method: "HEAD", path: "/" });
+  const request = httpRequest({ socketPath, agent: false, method: "HEAD", path: "/" });
   request.end();
   try {
     const response = await answerOf(request, socketPath);

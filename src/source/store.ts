@@ -124,8 +124,9 @@ export class Store {
   async #prepare(): Promise<void> {
     await mkdir(this.directory, { recursive: true, mode: 0o700 });
     const known = await this.#readIdentity();
-    if (known === undefined && (await readdir(this.directory)).length > 0)
-      throw errors.storeForeign(this.directory);
+    // What was being written when a process was killed is not something else.
+    const others = (await readdir(this.directory)).filter((name) => !name.startsWith("tmp-"));
+    if (known === undefined && others.length > 0) throw errors.storeForeign(this.directory);
     const { url, ref } = this.#identity;
     if (known !== undefined && known.url !== url) {
       // Safe to be killed in: the identity is still the old one, so the next start does this again.
@@ -139,6 +140,8 @@ export class Store {
       await rm(join(this.directory, "refs", "penstock"), { recursive: true, force: true });
       await this.#writeFile(identityFile, `${JSON.stringify(this.#identity)}\n`);
     }
+    // Without HEAD it was killed halfway here; `init` takes a config for the sign that all is there.
+    if (!existsSync(join(this.directory, "HEAD"))) await rm(join(this.directory, "config"), { force: true });
     await init({
       fs: nodeFs,
       dir: this.directory,

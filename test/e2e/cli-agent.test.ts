@@ -187,7 +187,7 @@ describeKernel("the agent", () => {
     map?.close();
     await expect.poll(() => host.reaches(23), { timeout: 10_000 }).toBe(false);
     const { out } = await host.run("audit", "list", "-n", "2", "-c", config);
-    expect(out).toMatch(/^\d+ {2}\S+ \S+ {2}healed +schedule .*\n\d+ {2}\S+ \S+ {2}drift +schedule /);
+    expect(out).toMatch(/^ *\d+ {2}\S+ \S+ {2}healed +schedule .*\n *\d+ {2}\S+ \S+ {2}drift +schedule /);
     expect((await host.run("drift", "-c", config)).code).toBe(0);
   });
 
@@ -303,6 +303,19 @@ describeKernel("the agent", () => {
     const ready = await start();
     expect(ready).toMatchObject({ outcome: "up-to-date", generation: alone["generation"] });
     expect((await host.run("drift", "-c", config)).code).toBe(0);
+  });
+
+  test("leaves events to a command that reads them already, and takes them over when that ends", async () => {
+    expect(await agent.stop()).toBe(0);
+    const follower = host.start("events", "-f", "-n", "0");
+    await expect
+      .poll(() => readFileSync(join(host.folder, "run", "events.lock"), "utf8"), { timeout: 10_000 })
+      .toBe(`${follower.child.pid}\n`);
+    await start();
+    const taken = await host.run("events");
+    expect(taken).toMatchObject({ code: 1, err: expect.stringContaining("another process reads them") });
+    expect(await follower.stop("SIGINT")).toBe(0);
+    await expect.poll(async () => (await host.run("events")).code, { timeout: 15_000 }).toBe(0);
   });
 
   test("logs JSON lines, and never a secret", async () => {

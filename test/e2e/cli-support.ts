@@ -30,6 +30,12 @@ export interface CliResult {
 }
 
 let hosts = 0;
+const leavings: (() => unknown)[] = [];
+
+// Registered when the test file is loaded: a hook that is registered inside another one is never run.
+afterAll(async () => {
+  for (const remove of leavings) await remove();
+});
 
 /** A host: everything that one agent has of its own. Removed after the tests of the file. */
 export class TestHost {
@@ -51,8 +57,7 @@ export class TestHost {
     peer.run("ip", "address", "add", "192.0.2.7/24", "dev", "far");
     namespace.run("ip", "link", "set", "eth0", "up");
     peer.run("ip", "link", "set", "far", "up");
-    // Duplicate address detection would send packets of its own.
-    afterAll(() => this.#remove());
+    leavings.push(() => this.#remove());
   }
 
   get directories(): string[] {
@@ -121,8 +126,8 @@ export class TestHost {
     });
   }
 
-  #remove(): void {
-    for (const agent of this.#agents) agent.child.kill("SIGKILL");
+  async #remove(): Promise<void> {
+    for (const agent of this.#agents) await agent.stop("SIGKILL");
     unpinAll(this.pins);
     rmSync(this.folder, { recursive: true, force: true });
   }
@@ -209,7 +214,7 @@ export class GitServerProcess {
     this.#child = spawn("nsenter", [`--net=/run/netns/${host.namespace.name}`, "--", ...script], {
       stdio: ["ignore", "inherit", "inherit", "ipc"],
     });
-    afterAll(() => {
+    leavings.push(() => {
       this.#child.kill("SIGKILL");
     });
   }

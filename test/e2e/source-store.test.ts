@@ -1,7 +1,16 @@
 // The object store after everything that can happen to it: any file of it damaged, shortened or removed, and
 // the process killed at any moment of a fetch. The next fetch gives the right revision, and says what it did.
 import { spawn } from "node:child_process";
-import { cpSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { buildPack } from "../fixtures/git-pack.ts";
@@ -180,14 +189,48 @@ describe("a killed process", () => {
     );
     const tip = large.work.commit(entries);
     await large.work.push(large.url);
+    const goOn = async (state: string) => {
+      const { source, events } = host.open({ url: large.url, stateDirectory: state });
+      const revision = await source.fetch();
+      expect(revision).toMatchObject({ commit: tip });
+      expect(revision.files).toHaveLength(300);
+      expect(events).toEqual([]);
+      expect(git(join(state, "repository.git"), ["fsck", "--full"])).toBe("");
+      await source.close();
+    };
+    // While the store is made: a new one each time. Later: one on top of the other.
+    for (const afterMs of [0, 1, 2, 3, 4, 6, 8, 12]) {
+      const state = host.newFolder();
+      await fetchAndKill(large.url, state, afterMs);
+      await goOn(state);
+    }
     const state = host.newFolder();
-    for (const afterMs of [0, 5, 10, 20, 30, 40, 60, 80, 120]) await fetchAndKill(large.url, state, afterMs);
-    const { source, events } = host.open({ url: large.url, stateDirectory: state });
-    const revision = await source.fetch();
-    expect(revision).toMatchObject({ commit: tip });
-    expect(revision.files).toHaveLength(300);
-    expect(events).toEqual([]);
-    expect(git(join(state, "repository.git"), ["fsck", "--full"])).toBe("");
+    for (const afterMs of [20, 30, 40, 60, 80, 120]) await fetchAndKill(large.url, state, afterMs);
+    await goOn(state);
+  });
+
+  it("while it makes the store, after each of its steps, does no harm", async () => {
+    const { url } = repository;
+    const identity = `${JSON.stringify({ url, ref: "main" })}\n`;
+    const steps: ((store: string) => void)[] = [
+      (store) => mkdirSync(store, { recursive: true }),
+      (store) => writeFileSync(join(store, "tmp-1"), identity.slice(0, 5)),
+      (store) => writeFileSync(join(store, "penstock-source.json"), identity),
+      (store) => mkdirSync(join(store, "objects", "info"), { recursive: true }),
+      (store) => writeFileSync(join(store, "config"), ""),
+      (store) =>
+        writeFileSync(join(store, "config"), "[core]\n\trepositoryformatversion = 0\n\tbare = true\n"),
+      (store) => writeFileSync(join(store, "HEAD"), "ref: refs/heads/main\n"),
+    ];
+    for (let count = 1; count <= steps.length; count++) {
+      const state = host.newFolder();
+      for (const step of steps.slice(0, count)) step(join(state, "repository.git"));
+      const { source, events } = host.open({ url, stateDirectory: state });
+      expect(await source.fetch(), `after ${count} steps`).toMatchObject({ commit: commits[1] });
+      expect(events).toEqual([]);
+      expect(git(join(state, "repository.git"), ["fsck", "--full"])).toBe("");
+      await source.close();
+    }
   });
 
   it("in the middle of receiving leaves a file that is removed later", async () => {

@@ -80,6 +80,13 @@ describe("references", () => {
     expect(code).toBe(1);
     expect(out.match(/unknown-set/g)).toHaveLength(1);
   });
+
+  test("are looked at on hosts that only a selector reaches", async () => {
+    write("a.yaml", uses.replace("spec:\n", "spec:\n  nodes: { matchLabels: { role: edge } }\n"));
+    const { code, out } = await runCli(["validate", folder]);
+    expect(code).toBe(1);
+    expect(out).toContain(' error unknown-set there is no AddressSet "office"');
+  });
 });
 
 describe("what the agent would refuse of a commit is refused here", () => {

@@ -430,7 +430,7 @@ describe("looking for an agent", () => {
     const client = await findAgent(socketPath);
     await server.close();
     const dying = createServer((socket) => {
-      socket.end("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{");
+      socket.resume().end("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{");
     });
     await new Promise<void>((resolve) => dying.listen(socketPath, resolve));
     const answer = client?.ask({ method: "GET", path: agentPaths.status });
@@ -443,7 +443,7 @@ describe("looking for an agent", () => {
     const client = await findAgent(socketPath);
     await server.close();
     const other = createServer((socket) => {
-      socket.end("HTTP/1.1 418 Teapot\r\ncontent-length: 2\r\n\r\n{}");
+      socket.resume().end("HTTP/1.1 418 Teapot\r\ncontent-length: 2\r\n\r\n{}");
     });
     await new Promise<void>((resolve) => other.listen(socketPath, resolve));
     await expect(client?.ask({ method: "GET", path: agentPaths.status })).rejects.toMatchObject({

@@ -89,17 +89,21 @@ async function makePlanView(context: Context, wanted: Wanted): Promise<PlanView 
  * agent, and remembers what the agent has seen.
  */
 async function planRepository(context: Context, commit: string | undefined): Promise<PlanView | RefusedView> {
-  const directory = mkdtempSync(join(tmpdir(), "penstock-plan-"));
   const { log, terminal } = context;
-  const source = openRepository(requireSource(context.settings()), directory, { log, env: terminal.env });
-  const fetch = async (): Promise<Revision> => {
-    const newest = await source.fetch();
-    return commit === undefined ? newest : source.revision(commit);
-  };
+  const configured = requireSource(context.settings());
+  const directory = mkdtempSync(join(tmpdir(), "penstock-plan-"));
   try {
-    return await planAlone(context, { fetch });
+    const source = openRepository(configured, directory, { log, env: terminal.env });
+    const fetch = async (): Promise<Revision> => {
+      const newest = await source.fetch();
+      return commit === undefined ? newest : source.revision(commit);
+    };
+    try {
+      return await planAlone(context, { fetch });
+    } finally {
+      await source.close();
+    }
   } finally {
-    await source.close();
     rmSync(directory, { recursive: true, force: true });
   }
 }

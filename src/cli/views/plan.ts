@@ -156,7 +156,3 @@ function renderSummary(view: PlanView, style: Style): string {
     ? `${style.bold("No changes.")} The kernel holds what the policy says.`
     : `${style.bold("No changes.")} The kernel holds what the policy says; applying only records the revision.`;
 }
-
-export function renderRefused(view: RefusedView, style: Style): string[] {
-  return [`Revision  ${renderRevision(view.revision, style)}`];
-}
