@@ -1,5 +1,6 @@
 // Changes in words, as plans, outcomes and drift reports show them. A list is cut at a number that a person can
 // still read; the rest is counted.
+import { diffWordsWithSpace } from "diff";
 import { addressTables } from "../../compile/index.ts";
 import type { ChangeAction, DescribedChange } from "../../reconcile/index.ts";
 import type { Style } from "../style.ts";
@@ -97,10 +98,14 @@ function renderChange(change: ChangeView, how: { readonly width: number; readonl
   return [head, ...details.map((detail) => `      ${detail}`)];
 }
 
-/** Only a change has two sides to tell apart. */
+/** Only a change has two sides to tell apart; the words that differ are bold. */
 function markDetail(sign: "+" | "-", text: string, change: ChangeView, style: Style): string {
   if (change.before === null || change.after === null) return plain(text);
-  return sign === "+" ? style.green(`+ ${plain(text)}`) : style.red(`- ${plain(text)}`);
+  const paint = sign === "+" ? style.green : style.red;
+  const words = diffWordsWithSpace(plain(change.before), plain(change.after))
+    .filter((part) => (sign === "+" ? !part.removed : !part.added))
+    .map((part) => (part.added || part.removed ? style.bold(paint(part.value)) : paint(part.value)));
+  return `${paint(`${sign} `)}${words.join("")}`;
 }
 
 export function symbolOf(action: ChangeAction, style: Style): string {
