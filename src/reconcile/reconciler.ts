@@ -109,9 +109,10 @@ export class Reconciler {
 
   /** True if a poll found nothing that the last attempt did not see. Cheap. */
   async isCurrent(): Promise<boolean> {
-    const { changed, commit } = await this.#o.source.poll();
+    const { commit } = await this.#o.source.poll();
     this.#conditions.set("SourceReady", "True", "Succeeded", `${this.#o.ref} is at ${commit.slice(0, 12)}`);
-    return !changed && this.#seen !== undefined;
+    // Not "has it moved since the last fetch": a look ahead fetches too.
+    return commit === this.#seen?.commit;
   }
 
   /** True if interfaces came or went since the kernel was compared with policy last. Cheap. */
@@ -129,7 +130,7 @@ export class Reconciler {
         const held = tip === revision.commit ? undefined : tip;
         return await this.#apply(revision, "command", { held, rollback: true });
       } catch (error) {
-        return await this.#fail(undefined, "command", asPenstockError(error));
+        return await this.#failCommand(asPenstockError(error));
       }
     });
   }
@@ -438,6 +439,12 @@ export class Reconciler {
     }
     await this.#writer.writeFailure({ outcome, error, revision, trigger });
     return { kind: "failed", revision, error };
+  }
+
+  /** A command that could not even begin says nothing about what is in force. */
+  async #failCommand(error: PenstockError): Promise<Outcome> {
+    await this.#writer.writeFailure({ outcome: "failed", error, revision: undefined, trigger: "command" });
+    return { kind: "failed", revision: undefined, error };
   }
 
   async #previousCommit(): Promise<string> {

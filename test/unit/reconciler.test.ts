@@ -121,6 +121,15 @@ describe("bringing the kernel to a revision", () => {
     expect(await reconciler.isCurrent()).toBe(true);
   });
 
+  it("does not take a look ahead for an attempt", async () => {
+    source.push(passWeb);
+    await reconciler.reconcile("start");
+    source.push(dropWeb);
+    expect((await reconciler.preview()).kind).toBe("plan");
+    expect(await reconciler.isCurrent()).toBe(false);
+    expect((await reconciler.reconcile("poll")).kind).toBe("applied");
+  });
+
   it("calls a revision without a difference unchanged, and remembers it", async () => {
     source.push(passWeb);
     await reconciler.reconcile("start");
@@ -337,7 +346,7 @@ describe("going back", () => {
       kind: "failed",
       error: { code: "nothing-to-roll-back-to" },
     });
-    expect(await condition("Ready")).toBe("False NothingToRollBackTo");
+    expect(await condition("Ready")).toBe("True Succeeded");
   });
 });
 
