@@ -12,7 +12,7 @@ import type { RawDocument } from "./raw.ts";
 import { readText } from "./read.ts";
 import { schemaOfConfiguration } from "./schemas.ts";
 import type { PolicyPath } from "./types.ts";
-import { validateWith } from "./validate.ts";
+import { findFaults } from "./validate.ts";
 
 export interface ParsedConfiguration {
   /** With all defaults filled in; undefined if there are errors. */
@@ -39,12 +39,8 @@ export function parseAgentConfiguration(path: string, content: Uint8Array): Pars
 
 function completeConfiguration(raw: RawDocument, report: Report): AgentConfiguration | undefined {
   const value: unknown = structuredClone(raw.value);
-  const isValid = validateWith(
-    schemaOfConfiguration(),
-    { ...raw, value, whole: "the configuration" },
-    report,
-  );
-  if (!isValid) return undefined;
+  const faults = findFaults(schemaOfConfiguration(), { ...raw, value, whole: "the configuration" }, report);
+  if (faults.length > 0) return undefined;
   const configuration = value as AgentConfiguration;
   checkCredentials(configuration.source, raw, report);
   for (const name of ["poll", "scan"] as const) {

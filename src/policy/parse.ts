@@ -14,6 +14,11 @@ import { type ValidDocument, validateDocument } from "./validate.ts";
 export interface ParsedPolicy {
   /** The documents without errors; whether to go on with them alone is the caller's decision. */
   readonly policy: PolicySet;
+  /**
+   * The same, and what is left of documents with errors: for finding everything that is wrong in one run, never
+   * for applying.
+   */
+  readonly checkable: PolicySet;
   /** By file, line and column. */
   readonly diagnostics: Diagnostic[];
 }
@@ -27,20 +32,23 @@ export function parsePolicy(
   const locator = createLocator(limits);
   const names = new Map<string, Position>();
   const documents: AnyPolicyDocument[] = [];
+  const checkable: AnyPolicyDocument[] = [];
   const diagnostics: Diagnostic[] = [];
   for (const file of [...files].sort((a, b) => compareText(a.path, b.path))) {
     const read = readPolicyFile(file, limits);
-    const valid: AnyPolicyDocument[] = [];
     for (const [index, raw] of read.documents.entries()) {
-      const document = validateDocument(raw, read.findings.report);
+      const validated = validateDocument(raw, read.findings.report);
       const isFirst = claimName(raw, read, names);
-      if (document !== undefined && isFirst) valid.push(createDocument(document, { file, index, locator }));
+      if (validated.kind === "unusable" || !isFirst) continue;
+      const original = validated.kind === "partial" ? validated.original : (path: PolicyPath) => path;
+      const document = createDocument(validated.document, { file, index, locator, original });
+      if (validated.kind === "valid") documents.push(document);
+      checkable.push(document);
     }
-    if (valid.length > 0) locator.keep(file, read);
-    documents.push(...valid);
+    if (checkable.at(-1)?.file === file.path) locator.keep(file, read);
     diagnostics.push(...read.findings.list());
   }
-  return { policy: createPolicySet(documents), diagnostics };
+  return { policy: createPolicySet(documents), checkable: createPolicySet(checkable), diagnostics };
 }
 
 /** False, with a report, if a document of the same kind has the same name; a document with errors counts too. */
@@ -62,7 +70,17 @@ function claimName(raw: RawDocument, read: ReadFile, names: Map<string, Position
 
 function createDocument(
   { kind, metadata, spec }: ValidDocument,
-  { file, index, locator }: { readonly file: PolicyFile; readonly index: number; readonly locator: Locator },
+  {
+    file,
+    index,
+    locator,
+    original,
+  }: {
+    readonly file: PolicyFile;
+    readonly index: number;
+    readonly locator: Locator;
+    readonly original: (path: PolicyPath) => PolicyPath;
+  },
 ): AnyPolicyDocument {
   const document = {
     kind,
@@ -70,7 +88,7 @@ function createDocument(
     metadata: deepFreeze(metadata),
     spec: deepFreeze(spec),
     file: file.path,
-    locate: (path: PolicyPath) => locator.locate(file, index, path),
+    locate: (path: PolicyPath) => locator.locate(file, index, original(path)),
   };
   // The schema of `kind` has accepted `spec`.
   return Object.freeze(document) as AnyPolicyDocument;

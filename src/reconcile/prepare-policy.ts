@@ -34,9 +34,9 @@ export type PreparedPolicy =
 /** Parses, selects and compiles. Findings of all stages come together. */
 export function preparePolicy(input: PolicyInput): PreparedPolicy {
   const parsed = parsePolicy(input.files);
-  const policy = selectForNode(parsed.policy, input.labels);
+  const policy = selectForNode(parsed.checkable, input.labels);
   const compiled = compilePolicy({ ...input, policy });
-  // A document with errors is left out of the set: that others refer to it is no finding of its own then.
+  // Of documents with errors a part may be missing: that others refer to it is no finding of its own then.
   const broken = hasErrors(parsed.diagnostics);
   const own = compiled.diagnostics.filter((d) => !broken || d.code !== "unknown-set");
   const diagnostics = sortDiagnostics([...parsed.diagnostics, ...own]);

@@ -130,6 +130,6 @@ function attachedLines(view: StatusView): string[] {
 }
 
 function tableLines(tables: readonly TableUse[]): string[] {
-  const rows = tables.map((t) => [t.table, formatCount(t.entries), `of ${formatCount(t.capacity)}`]);
-  return alignColumns(rows, { right: [1, 2], indent: 2 });
+  const rows = tables.map((t) => [t.table, formatCount(t.entries), "of", formatCount(t.capacity)]);
+  return alignColumns(rows, { right: [1, 3], indent: 2 });
 }
