@@ -62,14 +62,14 @@ function compileFor(
   given: { readonly rulesMax: number; readonly now: number },
 ): readonly Diagnostic[] {
   const { diagnostics } = compilePolicy({
-    policy: selectForNode(parsed.policy, labels),
+    policy: selectForNode(parsed.checkable, labels),
     kinds,
     interfaces: [],
     knownIds: [],
     idRanges: idRangesFor(given.rulesMax),
     now: given.now,
   });
-  // A document with errors is left out of the set: that others refer to it is no finding of its own then.
+  // Of documents with errors a part may be missing: that others refer to it is no finding of its own then.
   const broken = hasErrors(parsed.diagnostics);
   return diagnostics.filter((d) => !broken || d.code !== "unknown-set");
 }

@@ -45,11 +45,18 @@ async function measure(): Promise<void> {
   lengths.pack = await ask("/git-upload-pack", "", pack);
 }
 
-/** A source under this fault: what its fetch ends with. Then the fault goes, and the same source has to work. */
-async function underFault(fault: GitServerFault, stage: GitServerStage, config: { timeoutMs?: number } = {}) {
+/**
+ * A source under this fault: what its fetch ends with; undefined if the answer came out too short for the fault. Then
+ * the fault goes, and the same source has to work.
+ */
+async function tryFault(fault: GitServerFault, stage: GitServerStage, config: { timeoutMs?: number } = {}) {
   const { source, state } = host.open({ url, ...config });
   host.server.setFault(fault, stage);
-  const error = await errorOf(source.fetch());
+  const taken = host.server.faultsTaken;
+  const fetched = source.fetch();
+  // An answer with a pack is a few bytes longer or shorter each time, as the backend happens to cut it into pieces.
+  const missed = await fetched.then(() => host.server.faultsTaken === taken).catch(() => false);
+  const error = missed ? undefined : await errorOf(fetched);
   host.server.setFault();
   expect(await source.fetch()).toMatchObject({ commit });
   const left = readdirSync(join(state, "repository.git", "objects", "pack")).filter((n) =>
@@ -58,6 +65,11 @@ async function underFault(fault: GitServerFault, stage: GitServerStage, config: 
   expect(left).toEqual([]);
   await source.close();
   return error;
+}
+
+/** The same, for faults that every answer meets. */
+async function underFault(...words: Parameters<typeof tryFault>) {
+  return (await tryFault(...words)) ?? expect.fail("the fault had no effect");
 }
 
 /** What one wrong byte may lead to, depending on where it is. */
@@ -73,26 +85,41 @@ function places(length: number): number[] {
   );
 }
 
+/** Places that lie behind the end of an answer that came out shorter: the very last ones only. */
+const missedMax = 3;
+
 describe.each(["contact", "refs", "pack"] as const)("the answer to %s", (stage) => {
   it("cut off anywhere is unreachable, and passes", async () => {
+    let missed = 0;
     for (const afterBytes of places(lengths[stage])) {
-      const error = await underFault({ kind: "cut-off", afterBytes }, stage);
+      const error = await tryFault({ kind: "cut-off", afterBytes }, stage);
+      if (error === undefined) {
+        missed++;
+        continue;
+      }
       expect(error, `after ${afterBytes} bytes`).toMatchObject({
         code: "source-unreachable",
         disposition: "transient",
       });
       expect(error.message).toMatch(/cut off/);
     }
+    expect(missed).toBeLessThanOrEqual(missedMax);
   });
 
   it("that ends early as if it were whole is noticed anywhere", async () => {
+    let missed = 0;
     for (const afterBytes of places(lengths[stage])) {
-      const error = await underFault({ kind: "shorten", afterBytes }, stage);
+      const error = await tryFault({ kind: "shorten", afterBytes }, stage);
+      if (error === undefined) {
+        missed++;
+        continue;
+      }
       expect(error, `after ${afterBytes} bytes`).toMatchObject({
         code: "source-unreachable",
         disposition: "transient",
       });
     }
+    expect(missed).toBeLessThanOrEqual(missedMax);
   });
 
   it("with one byte changed is an error or the same revision", async () => {
