@@ -61,6 +61,11 @@ export class InterfaceGroups {
     this.#host = host;
   }
 
+  /** False where policy is checked without a host. */
+  get knowsHost(): boolean {
+    return this.#host.length > 0;
+  }
+
   define(name: string, patterns: readonly string[], mode: AttachMode): void {
     const members = this.#host.filter((i) => patterns.some((pattern) => matchesPattern(pattern, i.name)));
     this.#groups.set(name, { name, members, mode });

@@ -11,7 +11,7 @@ import {
   type ReconcilerOptions,
   readApplied,
 } from "../../src/reconcile/index.ts";
-import { addressSet, firewall, policyOf } from "../fixtures/firewall-documents.ts";
+import { addressSet, firewall, interfaceGroup, policyOf } from "../fixtures/firewall-documents.ts";
 import { MemoryDatapath } from "../fixtures/memory-datapath.ts";
 import { MemoryAttempts, MemorySource } from "../fixtures/memory-ports.ts";
 import { leftovers, viewPackets } from "../fixtures/packet-view.ts";
@@ -165,6 +165,31 @@ describe("bringing the kernel to a revision", () => {
     const third = await reconciler.reconcile("poll");
     if (third.kind !== "applied") throw new Error(third.kind);
     expect(third.plan.transaction.freshRuleIds).toEqual([1]);
+  });
+});
+
+describe("what is applied with a warning", () => {
+  it.each([
+    [
+      "a name close to a group's",
+      "wna",
+      'there is no InterfaceGroup "wna" and no interface of that name on this host; did you mean "wan"?',
+    ],
+    [
+      "an interface that is not there yet",
+      "eth9",
+      'there is no InterfaceGroup "eth9" and no interface of that name on this host; an interface is taken up when it appears',
+    ],
+  ])("%s", async (_, name, message) => {
+    source.push(
+      policyOf(interfaceGroup("wan", ["eth*"]), firewall("edge", [], { interfaces: ["eth0", name] })),
+    );
+    const outcome = await reconciler.reconcile("start");
+    if (outcome.kind !== "applied") throw new Error(outcome.kind);
+    expect(outcome.warnings).toEqual([
+      expect.stringMatching(/^policies\/1\.json:1:\d+ warning unknown-interface /),
+    ]);
+    expect(outcome.warnings[0]).toContain(message);
   });
 });
 

@@ -4,7 +4,7 @@
 import { FwAction, FwFamily, type FwRule, FwRuleFlag, fwRuleCodec } from "../../abi/index.ts";
 import { compareText } from "../../base/index.ts";
 import type { CompileContext, Origin } from "../../compile/index.ts";
-import type { FirewallRule, PolicyDocument } from "../../policy/index.ts";
+import { type FirewallRule, type PolicyDocument, suggestWord } from "../../policy/index.ts";
 import { compileEndpoint, emptyEndpoint } from "./endpoint.ts";
 import { isExpired } from "./expiry.ts";
 import { invertRanges, type PortRange, parsePorts, protocolNumbers } from "./ports.ts";
@@ -44,9 +44,10 @@ class DocumentCompiler {
     this.#documentId = context.id("document", document.name, { document, path: ["metadata", "name"] });
     let groups = 0n;
     document.spec.interfaces.forEach((name, i) => {
-      const { group } = context.groups.use(name, firewallProgram);
-      groups |=
-        1n << BigInt(context.id("interface-group", group, { document, path: ["spec", "interfaces", i] }));
+      const at: Origin = { document, path: ["spec", "interfaces", i] };
+      const { group, members } = context.groups.use(name, firewallProgram);
+      if (group !== name && members.length === 0) reportUnknownInterface(context, name, at);
+      groups |= 1n << BigInt(context.id("interface-group", group, at));
     });
     this.#groups = groups;
   }
@@ -209,6 +210,20 @@ class DocumentCompiler {
     }
     return ranges;
   }
+}
+
+/** An interface may appear later, so this is no error; but a group's name may also be mistyped. */
+function reportUnknownInterface(context: CompileContext, name: string, at: Origin): void {
+  const closest = suggestWord(
+    name,
+    context.policy.byKind("InterfaceGroup").map((group) => group.name),
+  );
+  if (closest === undefined && !context.groups.knowsHost) return;
+  const where = context.groups.knowsHost ? " and no interface of that name on this host" : "";
+  const hint =
+    closest === undefined ? "an interface is taken up when it appears" : `did you mean "${closest}"?`;
+  const message = `there is no InterfaceGroup "${name}"${where}; ${hint}`;
+  context.report(at, "warning", "unknown-interface", message);
 }
 
 type Protocols = FwRule["protocols"];
