@@ -4,7 +4,13 @@ import { rmSync } from "node:fs";
 import { performance } from "node:perf_hooks";
 import { systemClock } from "../src/base/index.ts";
 import { createMap, type KernelDatapath, MAP_FLAG, MAP_TYPE, openDatapath } from "../src/bpf/index.ts";
-import { appliedTable, directoryCapacityFor, directoryTable, idRangesFor } from "../src/compile/index.ts";
+import {
+  appliedTable,
+  directoryCapacityFor,
+  directoryTable,
+  idRangesFor,
+  ruleIdsFor,
+} from "../src/compile/index.ts";
 import { kinds } from "../src/kinds/index.ts";
 import {
   appliedEntries,
@@ -62,7 +68,7 @@ function open(pinDirectory: string, addressesMax: number): KernelDatapath {
     tables: [...kinds.flatMap((kind) => kind.tables), directoryTable, appliedTable],
     maxEntries: {
       fw_rules: rulesMax,
-      rule_counters: rulesMax,
+      rule_counters: ruleIdsFor(rulesMax),
       address_set_v4: addressesMax,
       address_set_v6: 16,
       directory: directoryCapacityFor(rulesMax),

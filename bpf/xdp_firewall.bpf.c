@@ -256,18 +256,23 @@ static __always_inline int in_ports(const struct port_range *ranges, __u32 count
 	return 0;
 }
 
+static __always_inline int names_protocol(const struct fw_rule *rule, __u8 protocol)
+{
+	return rule->protocols[protocol >> 6] >> (protocol & 63) & 1;
+}
+
 /* The cheapest and most selective fields first. */
 static __always_inline int rule_matches(struct walk *walk, const struct fw_rule *rule)
 {
 	const struct packet *packet = &walk->packet;
-	__u8 protocol = packet->protocol;
 
 	if (!(rule->groups & walk->groups))
 		return 0;
 	if (rule->family != packet->family &&
 	    (rule->family != FW_FAMILY_ANY_IP || packet->family == FW_FAMILY_NON_IP))
 		return 0;
-	if (!(rule->protocols[protocol >> 6] >> (protocol & 63) & 1))
+	if (!names_protocol(rule, packet->protocol) &&
+	    !(packet->authenticated && names_protocol(rule, PROTOCOL_AH)))
 		return 0;
 	if (rule->flags & FW_RULE_FLAG_PORTS) {
 		if (!packet->has_ports)

@@ -105,6 +105,7 @@ struct udp_header {
  * @family: 4 or 6; 0 after parsing if the frame carries neither
  * @protocol: IANA number; of a later IPv6 fragment, what its fragment header names
  * @has_ports: TCP or UDP, and not a later fragment
+ * @authenticated: IPv6 with an authentication header on the way to @protocol
  * @fragment: any fragment of several
  * @later_fragment: not the first one: there is no transport header
  * @tags: VLAN tags
@@ -121,7 +122,8 @@ struct packet {
 	__u8 fragment;
 	__u8 later_fragment;
 	__u8 tags;
-	__u8 reserved[2];
+	__u8 authenticated;
+	__u8 reserved;
 };
 
 /**
@@ -250,6 +252,7 @@ static __always_inline int parse_ipv4(struct cursor *cursor, struct packet *pack
 	return parse_transport(cursor, packet);
 }
 
+/* The headers that Linux looks through; whatever else follows is the packet's protocol. */
 static __always_inline int is_extension_header(__u8 next_header)
 {
 	switch (next_header) {
@@ -258,9 +261,6 @@ static __always_inline int is_extension_header(__u8 next_header)
 	case PROTOCOL_FRAGMENT:
 	case PROTOCOL_AH:
 	case PROTOCOL_DESTINATION_OPTIONS:
-	case PROTOCOL_MOBILITY:
-	case PROTOCOL_HIP:
-	case PROTOCOL_SHIM6:
 		return 1;
 	}
 	return 0;
@@ -300,7 +300,12 @@ static __always_inline int skip_extension_headers(struct cursor *cursor, struct 
 				return reason;
 			continue;
 		}
-		length = kind == PROTOCOL_AH ? (header->length + 2) * 4 : (header->length + 1) * 8;
+		if (kind == PROTOCOL_AH) {
+			packet->authenticated = 1;
+			length = (header->length + 2) * 4;
+		} else {
+			length = (header->length + 1) * 8;
+		}
 		if (cursor->left < length)
 			return FW_REASON_TRUNCATED_EXTENSION_HEADER;
 		packet->protocol = header->next_header;

@@ -54,7 +54,7 @@ struct directory_key {
  * @text: UTF-8, padded with zeros: "edge/office-ssh"; absent if the first byte is zero
  */
 struct directory_name {
-	__u8 text[136];
+	__u8 text[160];
 };
 
 struct directory_value {

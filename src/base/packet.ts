@@ -108,16 +108,13 @@ const protocolIcmpv6 = 58;
 const headerHopByHop = 0;
 const headerFragment = 44;
 const headerAuthentication = 51;
-/** Hop-by-hop, routing, fragment, AH, destination options, mobility, HIP, shim6. */
+/** Hop-by-hop, routing, fragment, AH, destination options: the headers that Linux looks through. */
 const extensionHeaderTypes: ReadonlySet<number> = new Set([
   headerHopByHop,
   43,
   headerFragment,
   headerAuthentication,
   60,
-  135,
-  139,
-  140,
 ]);
 const extensionHeadersMax = 8;
 /** The largest IP payload; a fragment that would end beyond it could never be put together. */

@@ -26,23 +26,17 @@ export class Attachments {
     this.#programs = programs;
   }
 
-  /** What is attached. Links whose interface is gone, or that somebody detached, hold nothing and are dropped. */
+  /** What is attached. Links that hold nothing any more, see `dropDead`, are not. */
   list(): AttachedProgram[] {
     const names = new Map(listInterfaces().map(({ name, index }) => [index, name]));
     const found: AttachedProgram[] = [];
-    for (const pin of listPins(this.#directory)) {
-      const dash = pin.name.lastIndexOf("-");
-      const program = pin.name.slice(0, dash);
-      const info = withLink(pin.path, (link) => link.info());
-      if (info === undefined || info.ifindex === undefined || info.ifindex === 0) {
-        unpin(pin.path);
-        continue;
-      }
-      const state = names.has(info.ifindex) ? queryXdp(info.ifindex) : undefined;
+    for (const { program, index, info } of this.#pinned()) {
+      if (info?.ifindex !== index) continue;
+      const state = names.has(index) ? queryXdp(index) : undefined;
       found.push({
         program,
-        index: info.ifindex,
-        interface: names.get(info.ifindex),
+        index,
+        interface: names.get(index),
         mode: state?.mode === "generic" ? "generic" : "native",
         current: info.programId === this.#programs.get(program)?.info().id,
       });
@@ -51,29 +45,57 @@ export class Attachments {
   }
 
   /**
-   * Attaches, or puts this agent's program behind a link that is there already; true if a new link was made. A
-   * link in the wrong mode is taken away first: for that moment packets pass the interface unjudged.
+   * Drops links whose interface is gone or that somebody detached, and links whose interface moved to another
+   * network namespace and has another index there: policy of this namespace does not apply to it. Only for whoever
+   * may change what is pinned: a reader would race with the agent that pins the same name anew.
    */
-  attach(attachment: Attachment): boolean {
+  dropDead(): void {
+    for (const { path, index, info } of this.#pinned()) {
+      if (info?.ifindex === index) continue;
+      if (info?.ifindex !== undefined && info.ifindex !== 0) withLink(path, (link) => link.detach());
+      unpin(path);
+    }
+  }
+
+  /**
+   * Attaches, or puts this agent's program behind a link that is there already. Returns what takes the interface
+   * back to what it was, or undefined if packets meet the same as before. The kernel has native and generic mode at
+   * the same time on no interface, so a link in the wrong mode is taken away first, and put back if the new mode
+   * cannot be had.
+   */
+  attach(attachment: Attachment): (() => void) | undefined {
     const program = this.#programs.get(attachment.program);
-    if (program === undefined) return false;
-    const before = this.list().find((a) => a.program === attachment.program && a.index === attachment.index);
-    const path = this.#path(attachment.program, attachment.index);
-    if (before !== undefined && (attachment.mode === "auto" || attachment.mode === before.mode)) {
+    if (program === undefined) return undefined;
+    this.dropDead();
+    const { index, interface: interfaceName, mode } = attachment;
+    const path = this.#path(attachment.program, index);
+    const before = this.list().find((a) => a.program === attachment.program && a.index === index);
+    if (before !== undefined && (mode === "auto" || mode === before.mode)) {
       withLink(path, (link) => {
         link.update(program);
       });
-      return false;
+      return undefined;
     }
-    if (before !== undefined) this.detach(attachment.program, attachment.index);
-    const { index, interface: interfaceName, mode } = attachment;
-    const { link } = attachXdp({ program, ifindex: index, interfaceName, mode });
+    const make = (wanted: Attachment["mode"]) => {
+      const { link } = attachXdp({ program, ifindex: index, interfaceName, mode: wanted });
+      try {
+        link.pin(path);
+      } finally {
+        link.close();
+      }
+    };
+    const takeBack = () => {
+      this.detach(attachment.program, index);
+      if (before !== undefined) make(before.mode);
+    };
+    if (before !== undefined) this.detach(attachment.program, index);
     try {
-      link.pin(path);
-    } finally {
-      link.close();
+      make(mode);
+    } catch (cause) {
+      if (before !== undefined) make(before.mode);
+      throw cause;
     }
-    return before === undefined;
+    return takeBack;
   }
 
   /** Takes a program from an interface; nothing happens if it is not there. */
@@ -83,6 +105,15 @@ export class Attachments {
       if (link.info().ifindex !== 0) link.detach();
     });
     unpin(path);
+  }
+
+  /** Every pinned link, with what the kernel says about it. */
+  #pinned() {
+    return listPins(this.#directory).map(({ name, path }) => {
+      const dash = name.lastIndexOf("-");
+      const info = withLink(path, (link) => link.info());
+      return { program: name.slice(0, dash), index: Number(name.slice(dash + 1)), path, info };
+    });
   }
 
   #path(program: string, index: number): string {

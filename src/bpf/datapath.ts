@@ -1,6 +1,7 @@
 // The kernel as reconciling sees it: policy tables, the generation word, programs on interfaces. Opens the objects,
 // takes over what is pinned, and pins what is new, so that everything stays in force without this process.
 import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import {
   compareLayouts,
   counterLayout,
@@ -19,7 +20,7 @@ import { type BpfMap, openPinnedMap, possibleCpus } from "./map.ts";
 import type { MapMemory } from "./map-memory.ts";
 import { type BpfObject, openObject } from "./object.ts";
 import { mapPinPath, programPinPath } from "./object-reuse.ts";
-import { unpinAll } from "./pins.ts";
+import { listPins, unpin, unpinAll } from "./pins.ts";
 import { type BpfProgram, openPinnedProgram } from "./program.ts";
 import { openStorage, type RawEntries, type TableStorage } from "./table-storage.ts";
 
@@ -163,7 +164,7 @@ export class KernelDatapath<Source extends MapSource = BpfObject> {
     return this.#attachments.list();
   }
 
-  attach(attachment: Attachment): boolean {
+  attach(attachment: Attachment): (() => void) | undefined {
     return this.#attachments.attach(attachment);
   }
 
@@ -174,6 +175,7 @@ export class KernelDatapath<Source extends MapSource = BpfObject> {
   /** Puts this agent's programs behind all links that run others; returns how many. No packet goes unjudged. */
   takeOverLinks(): number {
     let taken = 0;
+    this.#attachments.dropDead();
     for (const { program, index, interface: name, current } of this.attached()) {
       if (current || name === undefined) continue;
       this.attach({ program, interface: name, index, mode: "auto" });
@@ -222,6 +224,14 @@ export function openDatapath(options: DatapathOptions): KernelDatapath {
   const { objectPath, pinDirectory, maxEntries } = options;
   const object = openObject(objectPath, { pinDirectory, maxEntries });
   try {
+    const missing = [...object.maps.keys()].filter((name) => !object.reusedMaps.has(name));
+    // New maps are empty: moving links to a program that uses them would let everything pass.
+    if (missing.length > 0 && listPins(join(pinDirectory, "links")).length > 0) {
+      throw pinsIncomplete(pinDirectory, missing);
+    }
+    // A program that is pinned uses the maps that were pinned with it, never those made now.
+    if (missing.length > 0)
+      for (const name of object.programs.keys()) unpin(programPinPath(pinDirectory, name));
     object.pinMaps(pinDirectory);
     const datapath = new KernelDatapath(object, options, installPrograms(object, pinDirectory));
     datapath.boundEvents(options.eventsPerSecondMax);
@@ -297,8 +307,9 @@ function pinsIncomplete(pinDirectory: string, missing: readonly string[]): Penst
   return new PenstockError({
     code: "pins-incomplete",
     disposition: "stalled",
-    message: `Cannot read the datapath: ${missing.join(", ")} ${missing.length === 1 ? "is" : "are"} not pinned in ${pinDirectory}`,
-    remedy: "Start the agent or apply a revision, which completes the pins",
+    message: `Cannot use the datapath: ${missing.join(", ")} ${missing.length === 1 ? "is" : "are"} not pinned in ${pinDirectory}`,
+    remedy:
+      "The programs go on with the maps that they hold. Run penstock detach and start the agent again: until it has applied the policy, packets pass unjudged",
     data: { missing },
   });
 }

@@ -11,7 +11,13 @@ import {
   openPinnedDatapath,
   possibleCpus,
 } from "../bpf/index.ts";
-import { appliedTable, directoryCapacityFor, directoryTable, type TableSpec } from "../compile/index.ts";
+import {
+  appliedTable,
+  directoryCapacityFor,
+  directoryTable,
+  ruleIdsFor,
+  type TableSpec,
+} from "../compile/index.ts";
 import { kinds } from "../kinds/index.ts";
 import type { Datapath } from "../reconcile/index.ts";
 import { objectPath } from "./places.ts";
@@ -32,7 +38,7 @@ export function capacities(limits: Settings["limits"]): Readonly<Record<string, 
   const { rulesMax, addressesMax, interfacesMax } = limits;
   return {
     fw_rules: rulesMax,
-    rule_counters: rulesMax,
+    rule_counters: ruleIdsFor(rulesMax),
     address_set_v4: addressesMax,
     address_set_v6: addressesMax,
     interfaces: interfacesMax,

@@ -2,7 +2,7 @@
 // ids and the bindings of interfaces. Pure: what the host and the kernel are like comes in as values.
 import { directoryKeyCodec, directoryNameCodec, interfaceBindingCodec } from "../abi/index.ts";
 import type { Diagnostic, Severity } from "../base/index.ts";
-import { sortDiagnostics } from "../base/index.ts";
+import { bug, sortDiagnostics } from "../base/index.ts";
 import type { PolicySet } from "../policy/index.ts";
 import { directoryTable, idSpaceNumber, interfacesTable } from "./core-tables.ts";
 import { type Attachment, type HostInterface, InterfaceGroups } from "./groups.ts";
@@ -87,9 +87,8 @@ class CompileRun implements CompileContext {
     if (!this.#full.has(space)) {
       this.#full.add(space);
       const room = this.#ids.capacity(space);
-      const fix =
-        space === "rule" ? "raise limits.rulesMax in the agent's configuration" : "use fewer of them";
-      this.report(origin, "error", "too-many-names", `there are more than ${room} ${space} names; ${fix}`);
+      const message = `there are more than ${room} ${space} names, those counted that the kernel holds until the commit; use fewer, or change them in two commits`;
+      this.report(origin, "error", "too-many-names", message);
     }
     return 0;
   }
@@ -130,7 +129,8 @@ class CompileRun implements CompileContext {
     const utf8 = new TextEncoder();
     const text = new Uint8Array(directoryTable.payloadSize);
     for (const { space, id, name } of this.#ids.used()) {
-      const written = utf8.encodeInto(name, text).written;
+      const { read, written } = utf8.encodeInto(name, text);
+      if (read < name.length) throw bug(`Cannot keep the name of ${space} ${id}: it is too long`, { name });
       text.fill(0, written);
       const key = directoryKeyCodec.encode({ space: idSpaceNumber(space), id });
       builder.add(key, directoryNameCodec.encode({ text }), this.#idOrigins.get(`${space} ${id}`) ?? 0);

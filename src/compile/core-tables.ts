@@ -22,10 +22,18 @@ export const interfacesTable: TableSpec = tableSpec(xdpFirewallMaps.interfaces, 
   presence: "present",
 });
 
+/**
+ * Rule ids, and so hit counters, that a host with room for `rulesMax` rules needs: until a commit the old names keep
+ * their ids, so that even a policy whose every rule is renamed fits.
+ */
+export function ruleIdsFor(rulesMax: number): number {
+  return rulesMax * 2;
+}
+
 /** Interface groups are bits of a 64-bit word. Id 0 means "none" in every other space. */
 export function idRangesFor(rulesMax: number): Readonly<Record<IdSpace, IdRange>> {
   return {
-    rule: { first: 1, last: rulesMax - 1 },
+    rule: { first: 1, last: ruleIdsFor(rulesMax) - 1 },
     document: { first: 1, last: 0xffff },
     "address-set": { first: 1, last: 0xffff },
     "interface-group": { first: 0, last: 63 },
@@ -34,7 +42,7 @@ export function idRangesFor(rulesMax: number): Readonly<Record<IdSpace, IdRange>
 
 /** The most entries that the directory can need. */
 export function directoryCapacityFor(rulesMax: number): number {
-  return rulesMax + 4096;
+  return ruleIdsFor(rulesMax) + 8192;
 }
 
 export function idSpaceNumber(space: IdSpace): number {

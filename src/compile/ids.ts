@@ -30,6 +30,9 @@ export class IdAllocator {
   constructor(ranges: Readonly<Record<IdSpace, IdRange>>, known: Iterable<KnownId> = []) {
     this.#ranges = ranges;
     for (const { space, id, name } of known) {
+      // Somebody else may have written the directory: what cannot be one of our ids is not taken over.
+      const { first, last } = ranges[space];
+      if (id < first || id > last) continue;
       mapOf(this.#known, space).set(name, id);
       setOf(this.#taken, space).add(id);
     }

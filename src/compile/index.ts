@@ -13,6 +13,7 @@ export {
   directoryTable,
   idRangesFor,
   interfacesTable,
+  ruleIdsFor,
 } from "./core-tables.ts";
 export type {
   AttachMode,

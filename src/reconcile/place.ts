@@ -15,7 +15,7 @@ export type CurrentSlots = Int32Array;
 export function placeEntries(current: CurrentSlots, capacity: number): Int32Array | undefined {
   const count = current.length;
   if (count > capacity) return undefined;
-  const fixed = longestRising(current);
+  const fixed = isSparse(current) ? [] : longestRising(current);
   const slots = new Int32Array(count);
   const placing: Placing = { current, capacity, fixed, slots };
   let next = 0;
@@ -31,6 +31,18 @@ export function placeEntries(current: CurrentSlots, capacity: number): Int32Arra
   }
   return slots;
 }
+
+/**
+ * True if packets walk over far more slots than there are entries. All entries are placed anew then: what that writes
+ * was paid for by the removals before it.
+ */
+function isSparse(current: CurrentSlots): boolean {
+  const last = current.reduce((most, slot) => Math.max(most, slot), -1);
+  return last > current.length * sparseFactor + sparseFloor;
+}
+
+const sparseFactor = 4;
+const sparseFloor = 64;
 
 interface Placing {
   readonly current: CurrentSlots;

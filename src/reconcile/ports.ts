@@ -53,8 +53,11 @@ export interface Datapath {
   clearCounters(ruleIds: readonly number[]): Promise<void>;
   interfaces(): readonly HostInterface[];
   attached(): readonly Attached[];
-  /** True if the program was not there before; false if it only was put right or there is nothing to do. */
-  attach(attachment: Attachment): boolean;
+  /**
+   * Attaches a program, or puts right what is attached. Returns what takes the interface back to what it was;
+   * undefined if that is not needed, since what packets meet is the same.
+   */
+  attach(attachment: Attachment): (() => void) | undefined;
   detach(program: string, index: number): void;
 }
 

@@ -46,18 +46,21 @@ export async function runTransaction(
 ): Promise<TransactionResult> {
   const { current, last } = datapath.generation();
   if (current !== plan.generation) throw stalePlan(plan.generation, current);
-  const target = last + 1n;
+  // Normally last is not below current; if somebody wrote the record, what is prepared must not be visible yet.
+  const target = (last > current ? last : current) + 1n;
   const timer = new StageTimer(clock);
   const writes = plan.diffs.filter((d) => d.changes.length > 0).map((d) => buildWrites(d, current, target));
-  const attached: Attachment[] = [];
+  const undo: (() => void)[] = [];
   try {
     datapath.takeGeneration(target);
-    await prepare(datapath, plan, writes, attached);
+    await prepare(datapath, plan, writes, undo);
     timer.mark("prepare");
     await readBack(datapath, writes);
     timer.mark("readBack");
+    const { current: now, last: taken } = datapath.generation();
+    if (now !== current || taken !== target) throw stalePlan(current, now);
   } catch (error) {
-    throw await abort(datapath, plan, writes, attached, error);
+    throw await abort(datapath, plan, writes, undo, error);
   }
   datapath.commit(target);
   timer.mark("commit");
@@ -84,16 +87,18 @@ async function prepare(
   datapath: Datapath,
   plan: TransactionPlan,
   writes: readonly Writes[],
-  attached: Attachment[],
+  undo: (() => void)[],
 ): Promise<void> {
   if (plan.freshRuleIds.length > 0) await datapath.clearCounters(plan.freshRuleIds);
+  // Whatever the bound was, packets must walk over all that they see before and after the commit.
+  for (const diff of ordered(plan)) await datapath.setEnd(diff.spec, Math.max(diff.end, diff.endBefore));
   for (const { diff, keys, values } of writes) {
-    if (diff.spec.shape === "ordered") await datapath.setEnd(diff.spec, Math.max(diff.end, diff.endBefore));
     await datapath.write(diff.spec, keys, values);
   }
   // A program without a binding passes everything, so attaching before the commit changes nothing.
   for (const attachment of plan.attach) {
-    if (datapath.attach(attachment)) attached.push(attachment);
+    const back = datapath.attach(attachment);
+    if (back !== undefined) undo.push(back);
   }
 }
 
@@ -120,15 +125,15 @@ async function abort(
   datapath: Datapath,
   plan: TransactionPlan,
   writes: readonly Writes[],
-  attached: readonly Attachment[],
+  undo: readonly (() => void)[],
   cause: unknown,
 ): Promise<unknown> {
   try {
     for (const { diff, keys } of writes) {
       await restore(datapath, diff, keys, plan.generation);
-      if (diff.spec.shape === "ordered") await datapath.setEnd(diff.spec, diff.endBefore);
     }
-    for (const { program, index } of attached) datapath.detach(program, index);
+    for (const diff of ordered(plan)) await datapath.setEnd(diff.spec, diff.endBefore);
+    for (const back of undo.toReversed()) back();
     return cause;
   } catch (error) {
     return new PenstockError({
@@ -168,9 +173,9 @@ async function restore(
 async function settle(datapath: Datapath, plan: TransactionPlan, writes: readonly Writes[]): Promise<number> {
   let removed = 0;
   for (const { program, index } of plan.detach) datapath.detach(program, index);
+  for (const diff of ordered(plan)) await datapath.setEnd(diff.spec, diff.end);
   for (const { diff, keys } of writes) {
     const { spec } = diff;
-    if (spec.shape === "ordered") await datapath.setEnd(spec, diff.end);
     if (isArray(spec)) continue;
     const gone = new Collected(spec, false);
     diff.changes.forEach((change, i) => {
@@ -180,6 +185,10 @@ async function settle(datapath: Datapath, plan: TransactionPlan, writes: readonl
     removed += gone.count;
   }
   return removed;
+}
+
+function ordered(plan: TransactionPlan): TableDiff[] {
+  return plan.diffs.filter((diff) => diff.spec.shape === "ordered");
 }
 
 /** The raw value of every changed entry, so that readers at `current` see no difference. */

@@ -88,7 +88,10 @@ function matches(rule: FirewallRule, packet: IpPacket, policy: PolicyDocuments):
   if (rule.expires !== undefined && rule.expires < now) return false;
   if (match.family !== undefined && match.family !== `ipv${packet.family}`) return false;
   return (
-    (match.protocol === undefined || protocols.includes(packet.protocol)) &&
+    (match.protocol === undefined ||
+      [packet.protocol, ...packet.extensionHeaders.filter((type) => type === 51)].some((n) =>
+        protocols.includes(n),
+      )) &&
     allows(match.sourcePorts, packet, packet.sourcePort) &&
     allows(match.destinationPorts, packet, packet.destinationPort) &&
     holds(match.source, packet.source, policy) &&

@@ -457,17 +457,17 @@ export const directoryKeyCodec: StructCodec<DirectoryKey> = defineCodec<Director
   }),
 }));
 
-/** struct directory_name, 136 bytes. */
+/** struct directory_name, 160 bytes. */
 export interface DirectoryName {
-  /** Bytes 0 to 135: bytes[136]. */
+  /** Bytes 0 to 159: bytes[160]. */
   readonly text: Uint8Array;
 }
 
 export const directoryNameLayout = {
   name: "directory_name",
-  size: 136,
+  size: 160,
   fields: [
-    { name: "text", offset: 0, size: 136, type: { kind: "bytes", length: 136 } },
+    { name: "text", offset: 0, size: 160, type: { kind: "bytes", length: 160 } },
   ],
 } as const satisfies StructLayout;
 
@@ -480,24 +480,24 @@ export const directoryNameCodec: StructCodec<DirectoryName> = defineCodec<Direct
   }),
 }));
 
-/** struct directory_value, 288 bytes. */
+/** struct directory_value, 336 bytes. */
 export interface DirectoryValue {
   /** Bytes 0 to 7: uint64. */
   readonly version: bigint;
   /** Bytes 8 to 11: uint32. */
   readonly check: number;
-  /** Bytes 16 to 287: struct directory_name[2]. */
+  /** Bytes 16 to 335: struct directory_name[2]. */
   readonly side: readonly [DirectoryName, DirectoryName];
 }
 
 export const directoryValueLayout = {
   name: "directory_value",
-  size: 288,
+  size: 336,
   fields: [
     { name: "version", offset: 0, size: 8, type: { kind: "uint", bits: 64, bigEndian: false } },
     { name: "check", offset: 8, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
     { name: "reserved", offset: 12, size: 4, type: { kind: "uint", bits: 32, bigEndian: false }, padding: true },
-    { name: "side", offset: 16, size: 272, type: { kind: "array", element: { kind: "struct", layout: directoryNameLayout }, count: 2 } },
+    { name: "side", offset: 16, size: 320, type: { kind: "array", element: { kind: "struct", layout: directoryNameLayout }, count: 2 } },
   ],
 } as const satisfies StructLayout;
 
@@ -964,7 +964,7 @@ export const xdpFirewallMaps = {
     name: "directory",
     type: 1,
     keySize: 8,
-    valueSize: 288,
+    valueSize: 336,
     maxEntries: 40960,
     flags: 1,
     key: directoryKeyLayout,
@@ -1093,5 +1093,5 @@ export const xdpFirewallAbi = {
   ],
   maps: xdpFirewallMaps,
   programs: xdpFirewallPrograms,
-  layoutDigest: "39410880cd748f65ebba3d58706aa4343a616ddc4acaa50ccfe34784b5639122",
+  layoutDigest: "04d0b5411c838e162f24e5bad306551f9f7983dbfe7e09f489c41ecf20be494d",
 } as const satisfies GeneratedAbi;

@@ -116,6 +116,12 @@ class DocumentCompiler {
       (match.destination === undefined ? 0 : FwRuleFlag.destination) |
       (match.destination?.not === true ? FwRuleFlag["destination-not"] : 0) |
       (sourcePorts === undefined && destinationPorts === undefined ? 0 : FwRuleFlag.ports);
+    const parts = chunks(sourcePorts).length * chunks(destinationPorts).length;
+    if (parts > partsMax) {
+      const message = `"${rule.name}" names so many ranges of source and destination ports that it needs ${parts} records, more than ${partsMax}; split it or use wider ranges`;
+      this.#context.report(at, "error", "too-many-ports", message);
+      return;
+    }
     let part = 0;
     for (const sourceChunk of chunks(sourcePorts)) {
       for (const destinationChunk of chunks(destinationPorts)) {
@@ -171,6 +177,11 @@ class DocumentCompiler {
     const list = Array.isArray(given) ? given : [given];
     const numbers = list.map((p: string | number) => (typeof p === "number" ? p : (protocolNumbers[p] ?? 0)));
     for (const n of numbers) words[n >> 6] = (words[n >> 6] ?? 0n) | (1n << BigInt(n & 63));
+    const hidden = numbers.filter((n) => lookedThrough.includes(n));
+    if (hidden.length > 0) {
+      const message = `IPv6 is looked through to the transport, so protocol ${hidden.join(", ")} (an extension header) is not what a rule sees there; name the protocol behind it`;
+      this.#context.report({ ...at, path: [...at.path, "match", "protocol"] }, "warning", "looked-through", message);
+    }
     const ports = rule.match?.sourcePorts ?? rule.match?.destinationPorts;
     if (
       ports !== undefined &&
@@ -227,6 +238,12 @@ function reportUnknownInterface(context: CompileContext, name: string, at: Origi
 }
 
 type Protocols = FwRule["protocols"];
+
+/** IPv6 extension headers that cannot be matched: hop-by-hop, routing, fragment, destination options. */
+const lookedThrough: readonly number[] = [0, 43, 44, 60];
+
+/** Records that one rule may become: lists of ports on both sides multiply. */
+const partsMax = 64;
 
 const allProtocols: Protocols = [
   0xffffffffffffffffn,

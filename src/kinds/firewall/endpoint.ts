@@ -30,6 +30,11 @@ export function compileEndpoint(
   place: EndpointPlace,
 ): FwEndpoint {
   if (endpoint === undefined) return emptyEndpoint;
+  if (endpoint.prefixes === undefined && endpoint.sets === undefined) {
+    const message = `${place.side} names neither prefixes nor sets; add some, or leave ${place.side} out`;
+    context.report(place.at, "error", "empty-endpoint", message);
+    return emptyEndpoint;
+  }
   const sets = namedSets(context, endpoint.sets ?? [], place);
   const prefixes = parsePrefixes(context, endpoint.prefixes ?? [], place);
   const [only] = prefixes;

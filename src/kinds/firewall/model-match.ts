@@ -22,7 +22,8 @@ export type DescribedPacket = Pick<
   | "laterFragment"
   | "sourcePort"
   | "destinationPort"
->;
+> &
+  Partial<Pick<IpPacket, "extensionHeaders">>;
 
 /** A rule with its texts parsed; an absent field matches every packet. */
 export interface ParsedRule {
@@ -80,7 +81,7 @@ export function parseRule(rule: FirewallRule, membersOf: (set: string) => readon
 export function matchRule(rule: ParsedRule, packet: DescribedPacket): RuleMatch {
   const { family } = packet;
   if (rule.family !== undefined && rule.family !== family) return "no";
-  if (rule.protocols !== undefined && !rule.protocols.includes(packet.protocol)) return "no";
+  if (rule.protocols !== undefined && !protocolMatches(rule.protocols, packet)) return "no";
   if (!endpointMatches(rule.source, { family, bytes: packet.source })) return "no";
   if (!endpointMatches(rule.destination, { family, bytes: packet.destination })) return "no";
   if (rule.sourcePorts === undefined && rule.destinationPorts === undefined) return "yes";
@@ -92,6 +93,13 @@ export function matchRule(rule: ParsedRule, packet: DescribedPacket): RuleMatch 
     portsMatch(rule.destinationPorts, packet.destinationPort)
     ? "yes"
     : "no";
+}
+
+/** IPv6 is looked through to the transport, so an authentication header is met on the way and counts too. */
+function protocolMatches(protocols: readonly number[], packet: DescribedPacket): boolean {
+  if (protocols.includes(packet.protocol)) return true;
+  const authenticated = packet.extensionHeaders?.includes(protocolNumbers.ah) === true;
+  return authenticated && protocols.includes(protocolNumbers.ah);
 }
 
 function endpointMatches(endpoint: ParsedEndpoint | undefined, address: Address): boolean {
