@@ -16,6 +16,7 @@ import type { Attachment, TableSpec } from "../compile/index.ts";
 import { type AttachedProgram, Attachments } from "./attachments.ts";
 import { waitForGracePeriod } from "./grace.ts";
 import { listInterfaces, type NetworkInterface } from "./interfaces.ts";
+import { type FileLock, lockDirectory } from "./lock.ts";
 import { type BpfMap, openPinnedMap, possibleCpus } from "./map.ts";
 import type { MapMemory } from "./map-memory.ts";
 import { type BpfObject, openObject } from "./object.ts";
@@ -55,13 +56,17 @@ export class KernelDatapath<Source extends MapSource = BpfObject> {
   readonly #settings: MapMemory;
   readonly #attachments: Attachments;
   readonly #installed: ReadonlyMap<string, BpfProgram>;
+  /** Held by whoever may change what is pinned. */
+  readonly #lock: FileLock | undefined;
 
   /** `installed` are the programs that links run, or shall run. */
   constructor(
     object: Source,
     options: Pick<DatapathOptions, "tables" | "pinDirectory">,
     installed: ReadonlyMap<string, BpfProgram>,
+    lock?: FileLock,
   ) {
+    this.#lock = lock;
     this.object = object;
     this.tables = options.tables;
     this.#pinDirectory = options.pinDirectory;
@@ -197,6 +202,7 @@ export class KernelDatapath<Source extends MapSource = BpfObject> {
     this.#settings.close();
     for (const program of this.#installed.values()) program.close();
     this.object.close();
+    this.#lock?.release();
   }
 
   #storage(table: TableSpec): TableStorage {
@@ -221,6 +227,18 @@ export class KernelDatapath<Source extends MapSource = BpfObject> {
  */
 export function openDatapath(options: DatapathOptions): KernelDatapath {
   proveLayouts(options.objectPath);
+  const { pinDirectory } = options;
+  // Two agents with different run directories could otherwise share the pins, and each other's generations.
+  const lock = lockDirectory(pinDirectory);
+  try {
+    return openLocked(options, lock);
+  } catch (cause) {
+    lock.release();
+    throw cause;
+  }
+}
+
+function openLocked(options: DatapathOptions, lock: FileLock): KernelDatapath {
   const { objectPath, pinDirectory, maxEntries } = options;
   const object = openObject(objectPath, { pinDirectory, maxEntries });
   try {
@@ -233,7 +251,7 @@ export function openDatapath(options: DatapathOptions): KernelDatapath {
     if (missing.length > 0)
       for (const name of object.programs.keys()) unpin(programPinPath(pinDirectory, name));
     object.pinMaps(pinDirectory);
-    const datapath = new KernelDatapath(object, options, installPrograms(object, pinDirectory));
+    const datapath = new KernelDatapath(object, options, installPrograms(object, pinDirectory), lock);
     datapath.boundEvents(options.eventsPerSecondMax);
     datapath.takeOverLinks();
     return datapath;

@@ -2,6 +2,7 @@
 // stays; removing it would let two processes hold locks on two files of one name.
 import {
   closeSync,
+  constants,
   fstatSync,
   ftruncateSync,
   mkdirSync,
@@ -58,6 +59,39 @@ function holdLock(fd: number, path: string): FileLock {
       closeSync(fd);
     },
   };
+}
+
+/**
+ * Takes a directory for this process, where no file can be made (bpffs). Throws `already-running`, without a pid, if
+ * another process has it.
+ */
+export function lockDirectory(path: string): FileLock {
+  let fd: number;
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+    fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  } catch (cause) {
+    throw lockError(path, cause instanceof Error ? cause.message : String(cause), cause);
+  }
+  if (libc().flock(fd, LOCK_EX | LOCK_NB) === 0) {
+    let held = true;
+    const release = () => {
+      if (held) closeSync(fd);
+      held = false;
+    };
+    return { path, release };
+  }
+  const errno = lastErrno();
+  closeSync(fd);
+  if (errno !== ERRNO.EAGAIN)
+    throw kernelError({ action: "lock", object: `directory ${path}`, call: "flock", errno });
+  throw new PenstockError({
+    code: "already-running",
+    disposition: "stalled",
+    message: `Cannot take the pins in ${path}: another process works with them`,
+    remedy: `Stop it, or give this agent a pinDirectory of its own (who it is: fuser ${path})`,
+    data: { path },
+  });
 }
 
 function openLockFile(path: string): number {

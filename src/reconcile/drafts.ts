@@ -71,6 +71,21 @@ export class Drafts {
     };
   }
 
+  /** True if the clock alone has changed what the revision in force means: a rule has reached its last day. */
+  clockMoved(inForce: Revision, observed: ObservedState): boolean {
+    const applied = readApplied(observed);
+    if (applied === undefined) return false;
+    const [then, now] = [applied.timeS * 1000, this.#o.clock.now()].map((at) =>
+      this.prepare(inForce, observed, at),
+    );
+    if (then?.ok !== true || now?.ok !== true) return false;
+    const before = then.desired.tables;
+    return [...now.desired.tables].some(([name, table]) => {
+      const old = before.get(name);
+      return old === undefined || digestDesired(old) !== digestDesired(table);
+    });
+  }
+
   /** Where the kernel departs from the revision in force. */
   findDrift(inForce: Revision, observed: ObservedState): DriftReport | undefined {
     const applied = readApplied(observed);

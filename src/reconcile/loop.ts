@@ -27,8 +27,9 @@ export function backoffMs(failures: number): number {
 export class Loop {
   readonly #o: LoopOptions;
   readonly #tasks: ScheduledTask[] = [];
-  #failures = 0;
-  #retryAtMs = 0;
+  readonly #waiting = new Map<string, () => Promise<unknown>>();
+  readonly #source = new Backoff();
+  readonly #host = new Backoff();
   #under: Promise<unknown> | undefined;
   #stopped = false;
 
@@ -42,25 +43,29 @@ export class Loop {
     this.#note(first);
     if (this.#stopped) return first;
     this.#tasks.push(
-      schedule(this.#o.poll, () => this.#tick(() => this.poll())),
-      schedule(this.#o.scan, () => this.#tick(() => this.#o.reconciler.scan("schedule"))),
+      schedule(this.#o.poll, () => this.#tick("poll", () => this.poll())),
+      schedule(this.#o.scan, () => this.#tick("scan", () => this.#o.reconciler.scan("schedule"))),
     );
     return first;
   }
 
-  /** One poll: asks the repository, and reconciles if the ref moved or the last attempt has to be repeated. */
+  /**
+   * One poll: takes up interfaces that appeared, whether the repository answers or not; then asks the repository, and
+   * reconciles if the ref moved or the last attempt has to be repeated.
+   */
   async poll(): Promise<void> {
-    if (this.#o.clock.monotonicMs() < this.#retryAtMs) return;
+    const { reconciler, clock } = this.#o;
+    if (this.#host.isOver(clock) && reconciler.hostChanged()) {
+      const { error } = await reconciler.scan("poll");
+      this.#host.note(error !== undefined, clock);
+    }
+    if (!this.#source.isOver(clock)) return;
     try {
-      if (this.#failures === 0 && (await this.#o.reconciler.isCurrent())) {
-        if (this.#o.reconciler.hostChanged()) await this.#o.reconciler.scan("poll");
-        return;
-      }
-      this.#note(await this.#o.reconciler.reconcile("poll"));
+      if (!this.#source.failed && (await reconciler.isCurrent())) return;
     } catch {
       // The repository did not answer the question: reconciling meets the same error and records it.
-      this.#note(await this.#o.reconciler.reconcile("poll"));
     }
+    this.#note(await reconciler.reconcile("poll"));
   }
 
   /** No new work; returns when what is under way is done. */
@@ -71,28 +76,56 @@ export class Loop {
     await this.#o.reconciler.idle();
   }
 
-  /** A tick that comes while the one before is still busy is dropped: the next one will see the newest state. */
-  #tick(work: () => Promise<unknown>): void {
-    if (this.#stopped || this.#under !== undefined) return;
-    this.#under = work()
-      .catch((thrown: unknown) => {
+  /** One thing at a time; a tick that comes while its like still waits is dropped, for that one sees the newest state. */
+  #tick(kind: string, work: () => Promise<unknown>): void {
+    if (this.#stopped) return;
+    this.#waiting.set(kind, work);
+    this.#under ??= this.#workOff().finally(() => {
+      this.#under = undefined;
+    });
+  }
+
+  async #workOff(): Promise<void> {
+    for (let next = this.#take(); next !== undefined; next = this.#take()) {
+      await next().catch((thrown: unknown) => {
         const error = asPenstockError(thrown);
         this.#o.log.error({ code: error.code }, error.message);
-      })
-      .finally(() => {
-        this.#under = undefined;
       });
+    }
+  }
+
+  #take(): (() => Promise<unknown>) | undefined {
+    const [first] = this.#waiting;
+    if (first === undefined || this.#stopped) return undefined;
+    this.#waiting.delete(first[0]);
+    return first[1];
   }
 
   #note(outcome: Outcome): void {
-    if (outcome.kind !== "failed" || outcome.error.disposition !== "transient") {
-      this.#failures = 0;
-      this.#retryAtMs = 0;
-      return;
-    }
-    this.#failures++;
-    const wait = backoffMs(this.#failures);
-    this.#retryAtMs = this.#o.clock.monotonicMs() + wait;
-    this.#o.log.warn({ failures: this.#failures, waitMs: wait }, "Trying again after a transient error");
+    const again = outcome.kind === "failed" && outcome.retry;
+    const waitMs = this.#source.note(again, this.#o.clock);
+    if (again) this.#o.log.warn({ waitMs }, "Trying again after an error");
+  }
+}
+
+/** Waits longer after each failure in a row. */
+class Backoff {
+  #failures = 0;
+  #untilMs = 0;
+
+  get failed(): boolean {
+    return this.#failures > 0;
+  }
+
+  isOver(clock: Clock): boolean {
+    return clock.monotonicMs() >= this.#untilMs;
+  }
+
+  /** Returns how long to wait, in milliseconds. */
+  note(failed: boolean, clock: Clock): number {
+    this.#failures = failed ? this.#failures + 1 : 0;
+    const waitMs = failed ? backoffMs(this.#failures) : 0;
+    this.#untilMs = clock.monotonicMs() + waitMs;
+    return waitMs;
   }
 }

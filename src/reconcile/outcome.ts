@@ -5,20 +5,29 @@ import type { DriftReport } from "./drift.ts";
 import type { Plan } from "./plan.ts";
 import type { TransactionResult } from "./transaction.ts";
 
+/** A commit, and what it was. */
+export interface CommittedOutcome {
+  readonly kind: "applied" | "unchanged" | "rolled-back" | "healed";
+  readonly revision: Revision;
+  readonly plan: Plan;
+  readonly changes: readonly DescribedChange[];
+  readonly result: TransactionResult;
+  readonly warnings: readonly string[];
+}
+
 /** What came of an attempt to bring the kernel to a revision. */
 export type Outcome =
   | { readonly kind: "up-to-date"; readonly revision: Revision }
   | { readonly kind: "held"; readonly revision: Revision }
-  | {
-      readonly kind: "applied" | "unchanged" | "rolled-back" | "healed";
-      readonly revision: Revision;
-      readonly plan: Plan;
-      readonly changes: readonly DescribedChange[];
-      readonly result: TransactionResult;
-      readonly warnings: readonly string[];
-    }
+  | CommittedOutcome
   | { readonly kind: "refused"; readonly revision: Revision; readonly findings: readonly string[] }
-  | { readonly kind: "failed"; readonly revision: Revision | undefined; readonly error: PenstockError };
+  | {
+      readonly kind: "failed";
+      readonly revision: Revision | undefined;
+      readonly error: PenstockError;
+      /** Whether trying the same again can help: the world may change. */
+      readonly retry: boolean;
+    };
 
 /** What a scan found, and whether it was put right. */
 export interface ScanOutcome {

@@ -12,18 +12,18 @@ import type { IdRange, IdSpace, KindDefinition } from "../compile/index.ts";
 import type { PolicySet } from "../policy/index.ts";
 import { readApplied } from "./applied.ts";
 import { AttemptWriter } from "./attempts.ts";
+import { Committer } from "./committer.ts";
 import { digestObserved } from "./digest.ts";
-import { confirmDigests, Drafts } from "./drafts.ts";
+import { Drafts } from "./drafts.ts";
 import type { DriftReport } from "./drift.ts";
 import { type ObservedState, observe } from "./observe.ts";
 import type { Outcome, Preview, ScanOutcome } from "./outcome.ts";
 import { describePlan, makePlan } from "./plan.ts";
 import type { AttemptLog, AttemptOutcome, Datapath, Logger, RevisionSource, Trigger } from "./ports.ts";
 import type { PreparedPolicy } from "./prepare-policy.ts";
-import { type Recovery, recover } from "./recover.ts";
+import type { Recovery } from "./recover.ts";
 import { Conditions, type HistoryEntry, type Status } from "./status.ts";
-import { runTransaction } from "./transaction.ts";
-import { countOf, reasonOf, verbOf } from "./words.ts";
+import { countOf, reasonOf } from "./words.ts";
 
 export interface ReconcilerOptions {
   readonly source: RevisionSource;
@@ -54,6 +54,7 @@ export class Reconciler {
   readonly #conditions: Conditions;
   readonly #writer: AttemptWriter;
   readonly #drafts: Drafts;
+  readonly #committer: Committer;
   /** The revision in force, compiled as of when it was applied: what drift is measured against. */
   #inForce: Known | undefined;
   #seen: Revision | undefined;
@@ -67,20 +68,18 @@ export class Reconciler {
   constructor(options: ReconcilerOptions) {
     this.#o = options;
     this.#conditions = new Conditions(options.clock);
-    const { attempts, log, host, version } = options;
     this.#drafts = new Drafts(options);
-    this.#writer = new AttemptWriter({ attempts, log, host, version });
+    this.#writer = new AttemptWriter(options);
+    this.#committer = new Committer(options, this.#drafts, this.#writer);
   }
 
   /** Repairs what a crash left and finds out which revision is in force. Before anything else. */
   start(): Promise<Recovery> {
     return this.#alone(async () => {
-      const recovery = await recover(this.#o.datapath);
-      if (recovery.restored + recovery.removed > 0) {
-        this.#o.log.warn({ recovery }, "Repaired what an interrupted transaction left behind");
-      }
+      const recovery = await this.#committer.repair();
       this.#conditions.set("Ready", "Unknown", "Starting", "No revision has been looked at yet");
       await this.#learnInForce();
+      await this.#recordWhatIsInForce();
       return recovery;
     });
   }
@@ -102,7 +101,7 @@ export class Reconciler {
       if (trigger === "command" || trigger === "push") this.#quarantined = undefined;
       const revision = await this.#fetch(trigger);
       return revision instanceof PenstockError
-        ? { kind: "failed", revision: undefined, error: revision }
+        ? { kind: "failed", revision: undefined, error: revision, retry: true }
         : this.#bringTo(revision, trigger);
     });
   }
@@ -138,9 +137,8 @@ export class Reconciler {
   /** Compares the kernel with the revision in force and, if so configured, puts it right. */
   scan(trigger: Trigger): Promise<ScanOutcome> {
     return this.#alone(async () => {
-      if (this.#o.selfHeal === "disabled" && trigger === "schedule") return quiet;
       try {
-        return await this.#scan(trigger, this.#o.selfHeal === "enabled");
+        return await this.#scan(trigger);
       } catch (error) {
         const failed = await this.#fail(this.#inForce?.revision, trigger, asPenstockError(error));
         return { drift: undefined, healed: false, error: failed.error };
@@ -209,8 +207,8 @@ export class Reconciler {
   }
 
   /** Waits until nothing is under way. */
-  async idle(): Promise<void> {
-    await this.#alone(async () => undefined);
+  idle(): Promise<void> {
+    return this.#alone(async () => undefined);
   }
 
   async #fetch(trigger: Trigger): Promise<Revision | PenstockError> {
@@ -252,12 +250,24 @@ export class Reconciler {
   ): Promise<Outcome> {
     this.#conditions.set("Reconciling", "True", "Progressing", `Applying ${formatRevision(revision)}`);
     try {
-      const observed = await observe(this.#o.datapath);
-      const prepared = this.#drafts.prepare(revision, observed);
+      await this.#committer.tidy();
+      const { observed, interfaces, now } = await this.#look();
+      const prepared = this.#drafts.prepare(revision, observed, now);
       if (!prepared.ok) return await this.#refuse(revision, trigger, prepared);
       const again = readApplied(observed)?.commit === revision.commit && !how.rollback;
       const heal = again && this.#findDrift(observed) !== undefined;
-      return await this.#commit({ revision, prepared, observed, trigger, ...how, heal });
+      const outcome = await this.#committer.commit({
+        revision,
+        prepared,
+        observed,
+        now,
+        trigger,
+        ...how,
+        heal,
+      });
+      this.#takeInForce({ revision, prepared }, interfaces);
+      this.#becomeReady(revision);
+      return outcome;
     } catch (error) {
       return await this.#fail(revision, trigger, asPenstockError(error));
     } finally {
@@ -265,86 +275,63 @@ export class Reconciler {
     }
   }
 
-  async #commit(work: Work): Promise<Outcome> {
-    const { revision, prepared, observed, trigger } = work;
-    const before = readApplied(observed);
-    const record = this.#drafts.appliedFor(revision, observed, work.held);
-    if (makePlan(this.#drafts.planInput(prepared.desired, observed, record)).empty) {
-      this.#becomeReady({ revision, prepared });
-      return { kind: "up-to-date", revision };
-    }
-    // What is written is what the policy says now: drift is measured against this time from now on.
-    const timeS = Math.floor(this.#o.clock.now() / 1000);
-    const input = this.#drafts.planInput(prepared.desired, observed, { ...record, timeS });
-    const plan = makePlan(input);
-    const changes = describePlan(plan, input);
-    const warnings = prepared.diagnostics.map(formatDiagnostic);
-    await this.#o.attempts.reserve();
-    const result = await runTransaction(this.#o.datapath, plan.transaction, this.#o.clock);
-    const after = await observe(this.#o.datapath);
-    confirmDigests(input, after);
-    this.#becomeReady({ revision, prepared });
-    const policyChanges = plan.summary.add + plan.summary.change + plan.summary.remove;
-    const kind: AttemptOutcome & Outcome["kind"] = work.rollback
-      ? "rolled-back"
-      : work.heal
-        ? "healed"
-        : policyChanges === 0 && before?.commit !== revision.commit
-          ? "unchanged"
-          : "applied";
-    await this.#writer.write({
-      outcome: kind,
-      reason: "Succeeded",
-      message: `${verbOf(kind)} ${formatRevision(revision)}: ${plan.summary.add} added, ${plan.summary.change} changed, ${plan.summary.remove} removed`,
-      revision,
-      trigger,
-      plan,
-      result,
-      digests: { before: digestObserved(observed), after: digestObserved(after) },
-      diagnostics: warnings,
-    });
-    if (result.settleError !== undefined) {
-      this.#o.log.warn(
-        { error: result.settleError.message },
-        "Committed, but cleaning up failed; it is tried again",
-      );
-    }
-    return { kind, revision, plan, changes, result, warnings };
+  /** What there is, and when it was looked at: what appears later is news to the next look. */
+  async #look() {
+    const interfaces = this.#listInterfaces();
+    const now = this.#o.clock.now();
+    return { interfaces, now, observed: await observe(this.#o.datapath) };
   }
 
-  async #scan(trigger: Trigger, heal: boolean): Promise<ScanOutcome> {
-    const observed = await observe(this.#o.datapath);
+  async #scan(trigger: Trigger): Promise<ScanOutcome> {
     const inForce = this.#inForce;
     if (inForce === undefined) return quiet;
-    const drift = this.#findDrift(observed);
-    if (drift !== undefined) await this.#reportDrift(drift, inForce.revision, trigger, observed);
-    else {
-      this.#lastDrift = undefined;
-      this.#conditions.set("DriftFree", "True", "Succeeded", "The kernel holds what was applied");
-    }
-    // Without drift there may still be work: an interface has appeared, a rule has reached its last day.
-    const prepared = this.#drafts.prepare(inForce.revision, observed);
-    if (!prepared.ok || (drift !== undefined && !heal)) return { drift, healed: false, error: undefined };
-    const held = readApplied(observed)?.held;
-    const outcome = await this.#commit({
-      revision: inForce.revision,
-      prepared,
-      observed,
-      trigger,
-      held,
-      rollback: false,
-      heal: drift !== undefined,
-    });
-    if (drift !== undefined && outcome.kind === "healed") {
-      this.#lastDrift = undefined;
+    await this.#committer.tidy();
+    const { revision } = inForce;
+    const { selfHeal } = this.#o;
+    const { observed, interfaces, now } = await this.#look();
+    const prepared = this.#drafts.prepare(revision, observed, now);
+    if (!prepared.ok) {
+      // The host has changed so that what was right is not right any more: two groups meet in a new interface, say.
       this.#conditions.set(
         "DriftFree",
-        "True",
-        "Healed",
-        `${countOf(drift.entries.length, "entry", "entries")} put right`,
+        "Unknown",
+        "InvalidPolicy",
+        "The revision in force does not fit this host",
       );
+      if (this.#quarantined?.commit !== revision.commit) await this.#refuse(revision, trigger, prepared);
+      return quiet;
+    }
+    const found = this.#findDrift(observed);
+    const drift = selfHeal === "disabled" && trigger !== "command" ? undefined : found;
+    await this.#noteDrift(drift, revision, trigger, observed);
+    const heals = selfHeal === "enabled";
+    // Without drift there may still be work: an interface has appeared, a rule has reached its last day. A commit
+    // brings the kernel to the whole of what is wanted, so it puts drift right too.
+    const moved = found === undefined || found.hostChanged || this.#drafts.clockMoved(revision, observed);
+    if (!heals && !moved) return { drift, healed: false, error: undefined };
+    const held = readApplied(observed)?.held;
+    const heal = heals && drift !== undefined;
+    const work = { revision, prepared, observed, now, trigger, held, rollback: false, heal };
+    const outcome = await this.#committer.commit(work);
+    this.#takeInForce({ revision, prepared }, interfaces);
+    if (drift !== undefined && outcome.kind !== "up-to-date") {
+      this.#lastDrift = undefined;
+      const count = drift.entries.length + drift.attachments.length;
+      this.#conditions.set("DriftFree", "True", "Healed", `${countOf(count, "departure")} put right`);
     }
     return { drift, healed: outcome.kind === "healed", error: undefined };
+  }
+
+  async #noteDrift(
+    drift: DriftReport | undefined,
+    revision: Revision,
+    trigger: Trigger,
+    observed: ObservedState,
+  ): Promise<void> {
+    if (drift !== undefined) return this.#reportDrift(drift, revision, trigger, observed);
+    this.#lastDrift = undefined;
+    if (this.#o.selfHeal === "disabled" && trigger !== "command") return;
+    this.#conditions.set("DriftFree", "True", "Succeeded", "The kernel holds what was applied");
   }
 
   async #reportDrift(
@@ -388,6 +375,23 @@ export class Reconciler {
     }
   }
 
+  /** Audit and kernel agree: a process that ended between the commit and its record left the record to us. */
+  async #recordWhatIsInForce(): Promise<void> {
+    const applied = readApplied(await observe(this.#o.datapath));
+    if (applied === undefined) return;
+    const newest = (await this.#o.attempts.recent(1000)).find((r) => inForceOutcomes.includes(r.outcome));
+    if (newest?.revision?.commit === applied.commit) return;
+    const revision = this.#inForce?.revision;
+    const name = revision === undefined ? applied.commit.slice(0, 12) : formatRevision(revision);
+    await this.#writer.write({
+      outcome: "applied",
+      reason: "Recovered",
+      message: `Found ${name} in force without a record: the agent ended between the commit and its record`,
+      revision,
+      trigger: "start",
+    });
+  }
+
   #findDrift(observed: ObservedState): DriftReport | undefined {
     return this.#inForce === undefined ? undefined : this.#drafts.findDrift(this.#inForce.revision, observed);
   }
@@ -399,11 +403,14 @@ export class Reconciler {
       .join("\n");
   }
 
-  #becomeReady(known: Known): void {
+  #takeInForce(known: Known, interfaces: string): void {
     this.#inForce = known;
-    this.#interfaces = this.#listInterfaces();
+    this.#interfaces = interfaces;
+  }
+
+  #becomeReady(revision: Revision): void {
     this.#quarantined = undefined;
-    const message = `Applied revision: ${formatRevision(known.revision)}`;
+    const message = `Applied revision: ${formatRevision(revision)}`;
     this.#conditions.set("Ready", "True", "Succeeded", message);
     this.#conditions.set("Stalled", "False", "Succeeded", message);
   }
@@ -411,7 +418,7 @@ export class Reconciler {
   async #refuse(revision: Revision, trigger: Trigger, prepared: PreparedPolicy): Promise<Outcome> {
     const findings = prepared.diagnostics.map(formatDiagnostic);
     const errors = prepared.diagnostics.filter((d) => d.severity === "error").length;
-    const message = `Refused ${formatRevision(revision)}: ${errors} ${errors === 1 ? "error" : "errors"} in the policy`;
+    const message = `Refused ${formatRevision(revision)}: ${countOf(errors, "error")} in the policy`;
     this.#quarantined = { commit: revision.commit, code: "invalid-policy" };
     this.#conditions.set("Ready", "False", "InvalidPolicy", message);
     this.#conditions.set("Stalled", "True", "InvalidPolicy", message);
@@ -435,23 +442,29 @@ export class Reconciler {
     this.#conditions.set("Ready", "False", reasonOf(error), error.message);
     if (error.disposition !== "transient") {
       this.#conditions.set("Stalled", "True", reasonOf(error), error.message);
-      if (revision !== undefined) this.#quarantined = { commit: revision.commit, code: error.code };
     }
+    // Only what lies in the revision itself stays as it is until the revision changes: a program that is in the way
+    // on an interface may go, a server may let us in again.
+    const final = error.code === "table-full" || error.disposition === "bug";
+    if (final && revision !== undefined) this.#quarantined = { commit: revision.commit, code: error.code };
     await this.#writer.writeFailure({ outcome, error, revision, trigger });
-    return { kind: "failed", revision, error };
+    return { kind: "failed", revision, error, retry: !final };
   }
 
   /** A command that could not even begin says nothing about what is in force. */
   async #failCommand(error: PenstockError): Promise<Outcome> {
     await this.#writer.writeFailure({ outcome: "failed", error, revision: undefined, trigger: "command" });
-    return { kind: "failed", revision: undefined, error };
+    return { kind: "failed", revision: undefined, error, retry: false };
   }
 
   async #previousCommit(): Promise<string> {
-    const current = this.#inForce?.revision.commit;
+    const applied = readApplied(await observe(this.#o.datapath));
     const history = await this.#o.attempts.recent(1000);
+    // Not what is in force, and not what somebody has just gone back from.
+    const passed = [applied?.commit, applied?.held];
     const found = history.find(
-      (r) => inForceOutcomes.includes(r.outcome) && r.revision !== null && r.revision.commit !== current,
+      (r) =>
+        inForceOutcomes.includes(r.outcome) && r.revision !== null && !passed.includes(r.revision.commit),
     );
     if (found?.revision != null) return found.revision.commit;
     throw new PenstockError({
@@ -480,17 +493,6 @@ export class Reconciler {
     this.#busy = turn.catch(() => undefined);
     return turn;
   }
-}
-
-interface Work {
-  readonly revision: Revision;
-  readonly prepared: PreparedPolicy & { readonly ok: true };
-  readonly observed: ObservedState;
-  readonly trigger: Trigger;
-  readonly held: string | undefined;
-  readonly rollback: boolean;
-  /** Whether drift is what there is to put right. */
-  readonly heal: boolean;
 }
 
 const quiet: ScanOutcome = { drift: undefined, healed: false, error: undefined };

@@ -47,7 +47,8 @@ export async function runTransaction(
   const { current, last } = datapath.generation();
   if (current !== plan.generation) throw stalePlan(plan.generation, current);
   // Normally last is not below current; if somebody wrote the record, what is prepared must not be visible yet.
-  const target = (last > current ? last : current) + 1n;
+  let target = last + 1n;
+  if (target <= current) target = current + 1n;
   const timer = new StageTimer(clock);
   const writes = plan.diffs.filter((d) => d.changes.length > 0).map((d) => buildWrites(d, current, target));
   const undo: (() => void)[] = [];

@@ -73,7 +73,7 @@ function plan(more: Partial<Plan> = {}): Plan {
 }
 
 function drift(entries: readonly DescribedChange[], attachments: readonly string[] = []): DriftReport {
-  return { entries, attachments, plan: plan(), digest: "e" };
+  return { entries, attachments, hostChanged: false, plan: plan(), digest: "e" };
 }
 
 function preview(more: Partial<Preview & { kind: "plan" }>): Preview {
@@ -279,6 +279,7 @@ Timing   prepare 1.3 ms, read back 0.500 ms, commit 0.002 ms, grace 12.0 ms, set
         kind: "failed",
         revision,
         error: new PenstockError({ code: "table-full", disposition: "stalled", message: "Cannot" }),
+        retry: false,
       },
       code: "table-full",
     },

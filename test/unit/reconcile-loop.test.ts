@@ -72,6 +72,17 @@ it("takes up an interface that appears at the next poll", async () => {
   await loop.stop();
 });
 
+it("takes up an interface though the repository does not answer", async () => {
+  source.push(policyOf(firewall("edge", [], { interfaces: ["eth1"] })));
+  await loop.start();
+  source.fault = unreachable;
+  await loop.poll();
+  datapath.hostInterfaces = [...datapath.hostInterfaces, { name: "eth1", index: 2 }];
+  await loop.poll();
+  expect(datapath.attached().map((a) => a.index)).toEqual([2]);
+  await loop.stop();
+});
+
 it("waits longer after each transient error, and not at all after it is over", async () => {
   source.fault = unreachable;
   await loop.start();

@@ -364,6 +364,19 @@ describe("going back", () => {
     expect(await reconciler.drift()).toBeUndefined();
   });
 
+  it("goes further back the second time, never forward again", async () => {
+    const first = source.push(passWeb);
+    await reconciler.reconcile("start");
+    source.push(dropWeb);
+    await reconciler.reconcile("poll");
+    await reconciler.rollback();
+    expect(await reconciler.rollback()).toMatchObject({
+      kind: "failed",
+      error: { code: "nothing-to-roll-back-to" },
+    });
+    expect(await appliedCommit()).toBe(first);
+  });
+
   it("says so where there is nothing to go back to", async () => {
     source.push(passWeb);
     await reconciler.reconcile("start");
@@ -372,6 +385,179 @@ describe("going back", () => {
       error: { code: "nothing-to-roll-back-to" },
     });
     expect(await condition("Ready")).toBe("True Succeeded");
+  });
+});
+
+describe("what fails around a commit", () => {
+  const ioError = new PenstockError({
+    code: "kernel-call-failed",
+    disposition: "transient",
+    message: "Cannot read: EIO",
+  });
+
+  it("is in force, whatever fails after the store, and is not taken for drift", async () => {
+    source.push(passWeb);
+    await reconciler.reconcile("start");
+    const second = source.push(dropWeb);
+    // Reads before the commit work; the one that confirms it does not.
+    let reads = 0;
+    const read = datapath.read.bind(datapath);
+    const perLook = policyTables.length;
+    datapath.read = async (table) => {
+      if (datapath.generation().current === 2n && reads++ < perLook) throw ioError;
+      return read(table);
+    };
+    const outcome = await reconciler.reconcile("poll");
+    expect(outcome.kind).toBe("applied");
+    if (outcome.kind === "applied")
+      expect(outcome.warnings).toEqual([expect.stringContaining("not confirmed")]);
+    reads = perLook;
+    expect((await reconciler.scan("schedule")).drift).toBeUndefined();
+    expect(await appliedCommit()).toBe(second);
+    expect(outcomes()).toEqual(["applied", "applied"]);
+  });
+
+  it("is recorded later where the record could not be written at once", async () => {
+    source.push(passWeb);
+    const append = attempts.append.bind(attempts);
+    attempts.append = async () => {
+      throw ioError;
+    };
+    expect((await reconciler.reconcile("start")).kind).toBe("applied");
+    expect(outcomes()).toEqual([]);
+    attempts.append = append;
+    await reconciler.scan("schedule");
+    expect(outcomes()).toEqual(["applied"]);
+  });
+
+  it("is recorded by the next start where the agent died before the record", async () => {
+    const commit = source.push(passWeb);
+    attempts.append = async () => {
+      throw ioError;
+    };
+    await reconciler.reconcile("start");
+    attempts = new MemoryAttempts();
+    reconciler = makeReconciler();
+    await reconciler.start();
+    expect(attempts.attempts).toMatchObject([
+      { outcome: "applied", reason: "Recovered", revision: { commit } },
+    ]);
+    reconciler = makeReconciler();
+    await reconciler.start();
+    expect(attempts.attempts).toHaveLength(1);
+  });
+
+  it("leaves nothing that a scan takes for drift where settling failed", async () => {
+    source.push(policyOf(addressSet("office", ["10.0.0.0/8", "192.0.2.0/24"])));
+    await reconciler.reconcile("start");
+    source.push(policyOf(addressSet("office", ["10.0.0.0/8"])));
+    const remove = datapath.remove.bind(datapath);
+    datapath.remove = async () => {
+      throw ioError;
+    };
+    expect((await reconciler.reconcile("poll")).kind).toBe("applied");
+    expect(await leftovers(datapath)).not.toEqual([]);
+    datapath.remove = remove;
+    expect((await reconciler.scan("schedule")).drift).toBeUndefined();
+    expect(await leftovers(datapath)).toEqual([]);
+    expect(outcomes()).toEqual(["applied", "applied"]);
+  });
+
+  it("tries again what the host refused, and not what the revision cannot be", async () => {
+    source.push(passWeb);
+    const attach = datapath.attach.bind(datapath);
+    datapath.attach = () => {
+      throw new PenstockError({ code: "xdp-occupied", disposition: "stalled", message: "Cannot attach" });
+    };
+    expect(await reconciler.reconcile("start")).toMatchObject({ kind: "failed", retry: true });
+    expect(await leftovers(datapath)).toEqual([]);
+    datapath.attach = attach;
+    expect((await reconciler.reconcile("poll")).kind).toBe("applied");
+  });
+
+  it("keeps a refused revision refused when a scan finds nothing", async () => {
+    source.push(passWeb);
+    await reconciler.reconcile("start");
+    source.push(broken);
+    await reconciler.reconcile("poll");
+    await reconciler.scan("schedule");
+    await reconciler.reconcile("poll");
+    expect(outcomes()).toEqual(["applied", "refused"]);
+    expect(await condition("Ready")).toBe("False InvalidPolicy");
+  });
+});
+
+describe("the bound of the rule table", () => {
+  it("is drift if it hides rules, and is put right", async () => {
+    source.push(passWeb);
+    await reconciler.reconcile("start");
+    await datapath.setEnd(spec("fw_rules"), 0);
+    expect(await reconciler.scan("schedule")).toMatchObject({
+      healed: true,
+      drift: { attachments: [expect.stringContaining("packets walk fw_rules to slot 0")] },
+    });
+    expect(datapath.endOf(spec("fw_rules"))).toBeGreaterThan(0);
+    expect((await reconciler.scan("schedule")).drift).toBeUndefined();
+    expect(outcomes()).toEqual(["applied", "drift", "healed"]);
+  });
+});
+
+describe("a host that changes", () => {
+  it("is followed with selfHeal: warn, though there is drift", async () => {
+    reconciler = makeReconciler({ selfHeal: "warn" });
+    await reconciler.start();
+    source.push(policyOf(office, firewall("edge", [{ name: "web" }], { interfaces: ["eth0", "eth1"] })));
+    await reconciler.reconcile("start");
+    await tamper();
+    expect(reconciler.hostChanged()).toBe(false);
+    datapath.hostInterfaces = [...datapath.hostInterfaces, { name: "eth1", index: 8 }];
+    expect(reconciler.hostChanged()).toBe(true);
+    await reconciler.scan("poll");
+    expect(datapath.attached().map((a) => a.index)).toEqual([7, 8]);
+    expect(reconciler.hostChanged()).toBe(false);
+  });
+
+  it("is followed by the clock with selfHeal: disabled", async () => {
+    reconciler = makeReconciler({ selfHeal: "disabled" });
+    await reconciler.start();
+    source.push(policyOf(firewall("edge", [{ name: "short", expires: "2027-01-02" }])));
+    await reconciler.reconcile("start");
+    now = Date.parse("2027-01-03T00:00:00Z");
+    await reconciler.scan("schedule");
+    expect((await viewPackets(datapath, {}))["fw_rules"]).toEqual([]);
+  });
+
+  it("makes the policy wrong where two groups meet in a new interface, and says so once", async () => {
+    const native = interfaceGroup("one", ["eth0", "eth1"], { attach: "native" });
+    const generic = interfaceGroup("two", ["eth1"], { attach: "generic" });
+    source.push(policyOf(native, generic, firewall("edge", [], { interfaces: ["one", "two"] })));
+    expect((await reconciler.reconcile("start")).kind).toBe("applied");
+    datapath.hostInterfaces = [...datapath.hostInterfaces, { name: "eth1", index: 8 }];
+    await reconciler.scan("poll");
+    await reconciler.scan("poll");
+    expect(outcomes()).toEqual(["applied", "refused"]);
+    expect(await condition("DriftFree")).toBe("Unknown InvalidPolicy");
+  });
+});
+
+describe("names", () => {
+  it("fit at their longest, so that nothing drifts", async () => {
+    const long = "a".repeat(63);
+    const sets = [addressSet("other", ["192.0.2.1"])];
+    const endpoint = { prefixes: ["10.0.0.1", "10.0.0.2"] };
+    source.push(
+      policyOf(...sets, firewall(long, [{ name: long, match: { source: endpoint, destination: endpoint } }])),
+    );
+    expect((await reconciler.reconcile("start")).kind).toBe("applied");
+    expect((await reconciler.scan("schedule")).drift).toBeUndefined();
+  });
+
+  it("may all change in one commit", async () => {
+    const rules = (prefix: string) => Array.from({ length: 200 }, (_, i) => ({ name: `${prefix}${i}` }));
+    source.push(policyOf(firewall("edge", rules("a"))));
+    expect((await reconciler.reconcile("start")).kind).toBe("applied");
+    source.push(policyOf(firewall("edge", rules("b"))));
+    expect((await reconciler.reconcile("poll")).kind).toBe("applied");
   });
 });
 

@@ -180,7 +180,12 @@ class DocumentCompiler {
     const hidden = numbers.filter((n) => lookedThrough.includes(n));
     if (hidden.length > 0) {
       const message = `IPv6 is looked through to the transport, so protocol ${hidden.join(", ")} (an extension header) is not what a rule sees there; name the protocol behind it`;
-      this.#context.report({ ...at, path: [...at.path, "match", "protocol"] }, "warning", "looked-through", message);
+      this.#context.report(
+        { ...at, path: [...at.path, "match", "protocol"] },
+        "warning",
+        "looked-through",
+        message,
+      );
     }
     const ports = rule.match?.sourcePorts ?? rule.match?.destinationPorts;
     if (

@@ -1,0 +1,101 @@
+// The adapter over pins and links: who may work with them, and that nothing that is pinned is made worse by opening it.
+import { afterEach, expect, it } from "vitest";
+import { type KernelDatapath, queryXdp, unpin } from "../../src/bpf/index.ts";
+import { addressSet, firewall, interfaceGroup, policyOf } from "../fixtures/firewall-documents.ts";
+import { describeKernel, makePinDirectory } from "../fixtures/kernel-gate.ts";
+import { makeVethNamespace } from "../fixtures/network-namespace.ts";
+import { applyDocuments, openTestDatapath } from "../fixtures/test-datapath.ts";
+
+describeKernel("the datapath", () => {
+  const open: KernelDatapath[] = [];
+  afterEach(() => {
+    for (const datapath of open.splice(0)) datapath.close();
+  });
+  const openIn = (pins: string) => {
+    const datapath = openTestDatapath(pins, { rulesMax: 64, addressesMax: 64 });
+    open.push(datapath);
+    return datapath;
+  };
+  /** The namespace belongs to the thread: everything that names interfaces runs inside, the rest does not care. */
+  const attachIn = (
+    namespace: ReturnType<typeof makeVethNamespace>,
+    datapath: KernelDatapath,
+    mode: "native" | "generic",
+  ) =>
+    namespace.enter(() => {
+      const left = datapath.interfaces().find((i) => i.name === "left");
+      if (left === undefined) throw new Error("no interface");
+      return {
+        left,
+        undo: datapath.attach({ program: "xdp_firewall", interface: "left", index: left.index, mode }),
+      };
+    });
+
+  it("is one process's at a time, whatever its run directory is", () => {
+    const pins = makePinDirectory();
+    openIn(pins);
+    expect(() => openIn(pins)).toThrow(expect.objectContaining({ code: "already-running" }));
+    open.splice(0)[0]?.close();
+    openIn(pins);
+  });
+
+  it("keeps entries, generation and program over a restart", async () => {
+    const pins = makePinDirectory();
+    const first = openIn(pins);
+    const documents = policyOf(
+      addressSet("office", ["10.0.0.0/8"]),
+      interfaceGroup("wan", ["left"]),
+      firewall("edge", [{}]),
+    );
+    const { result } = await applyDocuments(first, documents, { interfaces: [], rulesMax: 64 });
+    open.splice(0)[0]?.close();
+    const second = openIn(pins);
+    expect(second.generation().current).toBe(result?.generation.after);
+    const again = await applyDocuments(second, documents, { interfaces: [], rulesMax: 64 });
+    expect(again.result).toBeUndefined();
+  });
+
+  it("refuses to move links to maps that it would have to make anew", () => {
+    const pins = makePinDirectory();
+    const namespace = makeVethNamespace();
+    const first = openIn(pins);
+    const { left } = attachIn(namespace, first, "native");
+    const before = namespace.enter(() => queryXdp(left.index));
+    open.splice(0)[0]?.close();
+    unpin(`${pins}/maps/fw_rules`);
+    expect(() => namespace.enter(() => openIn(pins))).toThrow(
+      expect.objectContaining({ code: "pins-incomplete" }),
+    );
+    expect(namespace.enter(() => queryXdp(left.index))).toEqual(before);
+  });
+
+  it("changes the mode of a link, and takes it back", () => {
+    const pins = makePinDirectory();
+    const namespace = makeVethNamespace();
+    const datapath = openIn(pins);
+    const { left, undo: undoFirst } = attachIn(namespace, datapath, "native");
+    expect(undoFirst).toBeDefined();
+    expect(attachIn(namespace, datapath, "native").undo).toBeUndefined();
+    const { undo } = attachIn(namespace, datapath, "generic");
+    const mode = () => namespace.enter(() => queryXdp(left.index)?.mode);
+    expect(mode()).toBe("generic");
+    namespace.enter(() => undo?.());
+    expect(mode()).toBe("native");
+    namespace.enter(() => undoFirst?.());
+    expect(mode()).toBeUndefined();
+  });
+
+  it("puts the old mode back where the new one cannot be had", () => {
+    const pins = makePinDirectory();
+    const namespace = makeVethNamespace();
+    const datapath = openIn(pins);
+    const attach = (mode: "native" | "generic") =>
+      datapath.attach({ program: "xdp_firewall", interface: "lo", index: 1, mode });
+    namespace.enter(() => attach("generic"));
+    expect(() => namespace.enter(() => attach("native"))).toThrow(
+      expect.objectContaining({ code: "kernel-call-failed" }),
+    );
+    expect(namespace.enter(() => queryXdp(1))).toMatchObject({ mode: "generic" });
+    expect(namespace.enter(() => datapath.attached())).toMatchObject([{ index: 1, mode: "generic" }]);
+  });
+});
