@@ -66,7 +66,8 @@ function compileFor(
     kinds,
     interfaces: [],
     knownIds: [],
-    idRanges: idRangesFor(given.rulesMax),
+    // No host, so no old names that would need room beside the new ones.
+    idRanges: { ...idRangesFor(given.rulesMax), rule: { first: 1, last: given.rulesMax } },
     now: given.now,
   });
   // Of documents with errors a part may be missing: that others refer to it is no finding of its own then.
