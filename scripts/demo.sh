@@ -6,4 +6,5 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 
 bash scripts/setup.sh --root
-exec node_modules/.bin/tsx scripts/demo.ts "$@"
+# One process: a launcher in between would kill the demo when it is slow to answer a signal, before it has cleaned up.
+exec node --import tsx scripts/demo.ts "$@"

@@ -2,6 +2,7 @@
 // that does not show what it should ends it with a non-zero exit code. Leaves nothing behind, also when interrupted;
 // --keep leaves everything running and says how to look around, --json FILE writes the measured figures.
 import { writeFileSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { type Figures, runSteps } from "./demo/steps.ts";
 import { DemoWorld } from "./demo/world.ts";
@@ -33,6 +34,8 @@ try {
   figures = await runSteps(world);
 } catch (error) {
   failure = error;
+  // An interrupt ends the commands under way too: let its handler have its turn before this is called a failure.
+  await sleep(100);
 }
 if (failure !== undefined && !interrupted) {
   console.error(`\nThe demo failed: ${failure instanceof Error ? failure.message : String(failure)}`);

@@ -77,6 +77,9 @@ export class DemoWorld {
     this.repositoryUrl = `${url}/policy.git`;
     run("git", ["init", "--quiet", "--initial-branch=main", this.work]);
     this.git("remote", "add", "origin", this.repositoryUrl);
+    // In the work tree's own configuration, so that whoever looks around can commit and push there too.
+    this.git("config", "user.name", "Dana Reviewer");
+    this.git("config", "user.email", "dana@example.org");
     await this.#start("services", [process.execPath, "-e", services]);
     writeFileSync(this.config, this.#configuration());
   }
@@ -104,13 +107,12 @@ export class DemoWorld {
   push(subject: string): string {
     this.git("add", "--all");
     this.git("commit", "--quiet", "--message", subject);
-    this.git("push", "--quiet", "origin", "main");
+    this.git("push", "--quiet", "--set-upstream", "origin", "main");
     return this.git("rev-parse", "HEAD").trim();
   }
 
   git(...words: string[]): string {
-    const identity = ["-c", "user.name=Dana Reviewer", "-c", "user.email=dana@example.org"];
-    return inNamespace(this.#server, ["git", "-C", this.work, ...identity, ...words]).stdout;
+    return inNamespace(this.#server, ["git", "-C", this.work, ...words]).stdout;
   }
 
   /** Runs the command line in the server's namespace, whatever its exit code. */
