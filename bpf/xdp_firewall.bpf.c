@@ -94,33 +94,20 @@ struct fw_rule {
 	__u8 destination_port_count;
 };
 
-struct fw_rule_value {
-	__u64 version;
-	struct fw_rule side[2];
-};
-
 /*
  * Written by the agent through mmap, walked in slot order by every packet that reaches the rules. A slot holds
  * at most two versions of what stands at this place; empty slots between rules let a rule be inserted with
  * one write.
  */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 16384);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__type(key, __u32);
-	__type(value, struct fw_rule_value);
-} fw_rules SEC(".maps");
+ORDERED_TABLE(fw_rules, struct fw_rule, action, 16384)
 
 /**
  * struct fw_settings - what the agent tells the program besides policy
- * @rules_end: no slot from here on is in use, in the current or in a prepared generation. A bound, not policy:
- *             it is raised before a commit and lowered after it, so that it needs no version
  * @events_per_window: events for each CPU in 100 ms
  */
 struct fw_settings {
-	__u32 rules_end;
 	__u32 events_per_window;
+	__u32 reserved;
 };
 
 struct {
@@ -149,6 +136,7 @@ enum event_kind *emit_event_kind;
 enum event_flag *emit_event_flag;
 enum id_space *emit_id_space;
 enum presence *emit_presence;
+enum owner *emit_owner;
 enum fw_family *emit_fw_family;
 
 /* What is known of the sets that a packet's address is in; only the first 64 ids are remembered. */
@@ -179,23 +167,17 @@ struct walk {
 
 static __always_inline int look_up_set(const struct walk *walk, const __u32 *address, __u32 set_id)
 {
-	struct address_value *value;
-
 	if (walk->packet.family == 4) {
 		struct address_key_v4 key = { .prefix_length = 64, .set_id = set_id };
 
 		__builtin_memcpy(key.address, address, sizeof(key.address));
-		value = bpf_map_lookup_elem(&address_set_v4, &key);
+		return !!look_up_address_set_v4(&key, walk->generation);
 	} else {
 		struct address_key_v6 key = { .prefix_length = 160, .set_id = set_id };
 
 		__builtin_memcpy(key.address, address, sizeof(key.address));
-		value = bpf_map_lookup_elem(&address_set_v6, &key);
+		return !!look_up_address_set_v6(&key, walk->generation);
 	}
-	if (!value)
-		return 0;
-	return value->side[visible_side(READ_ONCE(value->version), walk->generation) & 1].presence !=
-	       PRESENCE_ABSENT;
 }
 
 /*
@@ -312,13 +294,9 @@ static __always_inline void report_rule(struct walk *walk, const struct fw_rule 
 /* One slot of the rule table; returns 1 to end the walk. */
 static long visit_slot(__u32 slot, struct walk *walk)
 {
-	struct fw_rule_value *value = bpf_map_lookup_elem(&fw_rules, &slot);
-	const struct fw_rule *rule;
+	const struct fw_rule *rule = look_up_fw_rules(slot, walk->generation);
 
-	if (!value)
-		return 1;
-	rule = &value->side[visible_side(READ_ONCE(value->version), walk->generation) & 1];
-	if (rule->action == FW_ACTION_ABSENT)
+	if (!rule)
 		return 0;
 	if (rule->flags & FW_RULE_FLAG_AUDIT && rule->document_id == walk->audited_document)
 		return 0;
@@ -336,28 +314,6 @@ static long visit_slot(__u32 slot, struct walk *walk)
 	walk->verdict = rule->action == FW_ACTION_PASS ? VERDICT_PASS : VERDICT_DROP;
 	walk->by_default = !!(rule->flags & FW_RULE_FLAG_DEFAULT);
 	return 1;
-}
-
-/*
- * What applies to an interface at the walk's generation: 1 found, 0 nothing, -1 if the entry could not be read
- * in KEYED_TRIES attempts because it kept being replaced.
- */
-static __always_inline int read_binding(__u32 interface, __u64 generation,
-					struct interface_binding *binding)
-{
-	__u32 check = check_word(0, interface);
-
-	for (int i = 0; i < KEYED_TRIES; i++) {
-		struct interface_value *value = bpf_map_lookup_elem(&interfaces, &interface);
-
-		if (!value)
-			return 0;
-		*binding = value->side[visible_side(READ_ONCE(value->version), generation) & 1];
-		barrier();
-		if (likely(READ_ONCE(value->check) == check))
-			return binding->present;
-	}
-	return -1;
 }
 
 /* The reason for a verdict that the rules gave, or for none. */
@@ -413,7 +369,7 @@ int xdp_firewall(struct xdp_md *ctx)
 	int bound, reason;
 
 	walk.packet.length = bpf_xdp_get_buff_len(ctx);
-	bound = read_binding(walk.interface, walk.generation, &binding);
+	bound = look_up_interfaces(&walk.interface, walk.generation, &binding);
 	if (bound == 0)
 		return finish(&walk, FW_REASON_UNBOUND, VERDICT_PASS);
 	settings = bpf_map_lookup_elem(&fw_settings, &zero);
@@ -428,7 +384,7 @@ int xdp_firewall(struct xdp_md *ctx)
 	if (!walk.packet.family)
 		walk.packet.family = FW_FAMILY_NON_IP;
 
-	if (bpf_loop(READ_ONCE(settings->rules_end), visit_slot, &walk, 0) < 0)
+	if (bpf_loop(end_of_fw_rules(), visit_slot, &walk, 0) < 0)
 		return finish(&walk, FW_REASON_INTERNAL_ERROR, VERDICT_DROP);
 	return finish(&walk, reason_of(&walk), walk.verdict ? walk.verdict : VERDICT_PASS);
 }

@@ -22,19 +22,8 @@ struct applied_revision {
 	__u8 reserved[7];
 };
 
-struct applied_value {
-	__u64 version;
-	struct applied_revision side[2];
-};
-
 /* Written by the agent, read by the agent after a restart; versioned, so that it changes with the commit. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__type(key, __u32);
-	__type(value, struct applied_value);
-} applied SEC(".maps");
+ARRAY_TABLE(applied, struct applied_revision, present, 1)
 
 /* What an id of the directory counts. */
 enum id_space {
@@ -42,6 +31,10 @@ enum id_space {
 	ID_SPACE_DOCUMENT = 2,
 	ID_SPACE_ADDRESS_SET = 3,
 	ID_SPACE_INTERFACE_GROUP = 4,
+	/* Keys of maps of devices, processors and programs. */
+	ID_SPACE_DEVICE = 5,
+	ID_SPACE_PROCESSOR = 6,
+	ID_SPACE_PROGRAM = 7,
 };
 
 struct directory_key {
@@ -57,24 +50,11 @@ struct directory_name {
 	__u8 text[160];
 };
 
-struct directory_value {
-	__u64 version;
-	__u32 check;
-	__u32 reserved;
-	struct directory_name side[2];
-};
-
 /*
  * Written and read by the agent only: ids must stay the same over commits, restarts and upgrades, so that
  * counters and events keep their meaning without any file on disk. The default size is replaced at load.
  */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 40960);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, struct directory_key);
-	__type(value, struct directory_value);
-} directory SEC(".maps");
+KEYED_TABLE(directory, struct directory_key, struct directory_name, text[0], 40960)
 
 /**
  * struct interface_binding - what applies to packets that arrive on an interface
@@ -87,43 +67,35 @@ struct interface_binding {
 	__u8 reserved[7];
 };
 
-struct interface_value {
-	__u64 version;
-	__u32 check;
-	__u32 reserved;
-	struct interface_binding side[2];
-};
-
 /* Written by the agent, read once per packet. Keyed by ifindex: interfaces come and go, so not an array. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 1024);
-	__type(key, __u32);
-	__type(value, struct interface_value);
-} interfaces SEC(".maps");
+KEYED_TABLE(interfaces, __u32, struct interface_binding, present, 1024)
 
-/*
- * A longest match hides shorter ones. So a prefix that exists on one side of its entry only repeats, on the
- * other side, what its nearest covering prefix says there; the mark tells such a copy from an entry.
- */
+/* What a payload of a prefix table says about itself; see PREFIX_TABLE. */
 enum presence {
 	PRESENCE_ABSENT = 0,
 	PRESENCE_OWN = 1,
 	PRESENCE_INHERITED = 2,
 };
 
+/*
+ * Whose an entry is, in tables that several may write. A revision replaces what is Git's and nothing else; what
+ * a program enters by itself (a source that it blocks for a time) has a deadline that the program looks at.
+ */
+enum owner {
+	OWNER_GIT = 0,
+	OWNER_FEED = 1,
+	OWNER_DATAPATH = 2,
+};
+
 /**
  * struct address_member - whether a prefix belongs to a set
  * @presence: enum presence; addresses under this prefix are members unless it is absent
+ * @owner: enum owner
  */
 struct address_member {
 	__u8 presence;
-	__u8 reserved[3];
-};
-
-struct address_value {
-	__u64 version;
-	struct address_member side[2];
+	__u8 owner;
+	__u8 reserved[2];
 };
 
 /**
@@ -148,21 +120,9 @@ struct address_key_v6 {
  * Written by the agent, read when a rule names a set. One trie a family for all sets, the set id first in the
  * key: changing one set writes that set's prefixes only, whatever others overlap it.
  */
-struct {
-	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
-	__uint(max_entries, 1000000);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, struct address_key_v4);
-	__type(value, struct address_value);
-} address_set_v4 SEC(".maps");
+PREFIX_TABLE(address_set_v4, struct address_key_v4, struct address_member, presence, 1000000)
 
-struct {
-	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
-	__uint(max_entries, 1000000);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, struct address_key_v6);
-	__type(value, struct address_value);
-} address_set_v6 SEC(".maps");
+PREFIX_TABLE(address_set_v6, struct address_key_v6, struct address_member, presence, 1000000)
 
 /* Packets and their bytes (whole frames). */
 struct counter {

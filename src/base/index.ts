@@ -2,6 +2,7 @@
 export * from "./clock.ts";
 export * from "./diagnostics.ts";
 export * from "./errors.ts";
+export * from "./pace.ts";
 export * from "./packet.ts";
 export * from "./prefix.ts";
 export * from "./revision.ts";

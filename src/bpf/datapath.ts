@@ -7,11 +7,10 @@ import {
   counterLayout,
   formatLayoutDifference,
   fwSettingsLayout,
-  generationLayout,
   offsetOf,
   xdpFirewallAbi,
 } from "../abi/index.ts";
-import { bug, PenstockError } from "../base/index.ts";
+import { PenstockError } from "../base/index.ts";
 import type { Attachment, TableSpec } from "../compile/index.ts";
 import { type AttachedProgram, Attachments } from "./attachments.ts";
 import { waitForGracePeriod } from "./grace.ts";
@@ -23,7 +22,8 @@ import { type BpfObject, openObject } from "./object.ts";
 import { mapPinPath, programPinPath } from "./object-reuse.ts";
 import { listPins, unpin, unpinAll } from "./pins.ts";
 import { type BpfProgram, openPinnedProgram } from "./program.ts";
-import { openStorage, type RawEntries, type TableStorage } from "./table-storage.ts";
+import type { RawEntries } from "./table-storage.ts";
+import { type MapSource, VersionedTables } from "./tables.ts";
 
 export interface DatapathOptions {
   /** The compiled program: dist/objects/xdp_firewall.bpf.o. */
@@ -40,19 +40,12 @@ export interface DatapathOptions {
 /** Milliseconds of one window of the event bound; EVENT_WINDOW_NS of the C side. */
 const eventWindowMs = 100;
 
-/** Where a datapath has its maps from: an object that it loaded, or pins that somebody else made. */
-export interface MapSource {
-  map(name: string): BpfMap;
-  close(): void;
-}
-
 /** One instance of the datapath in the kernel: its tables, generation, counters and attachments. */
 export class KernelDatapath<Source extends MapSource = BpfObject> {
   readonly tables: readonly TableSpec[];
   readonly object: Source;
   readonly #pinDirectory: string;
-  readonly #storages: ReadonlyMap<string, TableStorage>;
-  readonly #generation: MapMemory;
+  readonly #versioned: VersionedTables;
   readonly #settings: MapMemory;
   readonly #attachments: Attachments;
   readonly #installed: ReadonlyMap<string, BpfProgram>;
@@ -70,10 +63,7 @@ export class KernelDatapath<Source extends MapSource = BpfObject> {
     this.object = object;
     this.tables = options.tables;
     this.#pinDirectory = options.pinDirectory;
-    this.#storages = new Map(
-      options.tables.map((spec) => [spec.name, openStorage(spec, object.map(spec.name))]),
-    );
-    this.#generation = object.map("generation").mmap();
+    this.#versioned = new VersionedTables(object, options.tables, [...installed.values()]);
     this.#settings = object.map("fw_settings").mmap();
     this.#installed = installed;
     this.#attachments = new Attachments(options.pinDirectory, installed);
@@ -86,50 +76,51 @@ export class KernelDatapath<Source extends MapSource = BpfObject> {
   }
 
   capacityOf(table: TableSpec): number {
-    return this.#storage(table).capacity;
+    return this.#versioned.capacityOf(table);
   }
 
   generation(): { readonly current: bigint; readonly last: bigint } {
-    return { current: this.#loadGeneration("current"), last: this.#loadGeneration("last") };
+    return this.#versioned.generation();
   }
 
   takeGeneration(target: bigint): void {
-    Atomics.store(this.#generation.unsignedWords, offsetOf(generationLayout, "last") / 8, target);
+    this.#versioned.takeGeneration(target);
   }
 
   commit(target: bigint): void {
-    Atomics.store(this.#generation.unsignedWords, offsetOf(generationLayout, "current") / 8, target);
+    this.#versioned.commit(target);
+  }
+
+  retire(oldest: bigint): void {
+    this.#versioned.retire(oldest);
   }
 
   async grace(): Promise<void> {
     await waitForGracePeriod();
   }
 
-  async read(table: TableSpec): Promise<RawEntries & { readonly spec: TableSpec }> {
-    const { count, keys, values } = await this.#storage(table).read();
-    return { spec: table, count, keys, values };
+  read(table: TableSpec): Promise<RawEntries & { readonly spec: TableSpec }> {
+    return this.#versioned.read(table);
   }
 
   lookup(table: TableSpec, keys: Uint8Array): Promise<Uint8Array> {
-    return this.#storage(table).lookup(keys);
+    return this.#versioned.lookup(table, keys);
   }
 
   write(table: TableSpec, keys: Uint8Array, values: Uint8Array): Promise<void> {
-    return this.#storage(table).write(keys, values);
+    return this.#versioned.write(table, keys, values);
   }
 
   remove(table: TableSpec, keys: Uint8Array): Promise<void> {
-    return this.#storage(table).remove(keys);
+    return this.#versioned.remove(table, keys);
   }
 
   endOf(table: TableSpec): number {
-    requireRules(table);
-    return new DataView(this.#settings.bytes.buffer).getUint32(offsetOf(fwSettingsLayout, "rulesEnd"), true);
+    return this.#versioned.endOf(table);
   }
 
-  async setEnd(table: TableSpec, end: number): Promise<void> {
-    requireRules(table);
-    this.#storeSetting("rulesEnd", end);
+  setEnd(table: TableSpec, end: number): Promise<void> {
+    return this.#versioned.setEnd(table, end);
   }
 
   async clearCounters(ruleIds: readonly number[]): Promise<void> {
@@ -197,25 +188,14 @@ export class KernelDatapath<Source extends MapSource = BpfObject> {
 
   /** Lets go of everything; what is pinned stays in force. */
   close(): void {
-    for (const storage of this.#storages.values()) storage.close();
-    this.#generation.close();
+    this.#versioned.close();
     this.#settings.close();
     for (const program of this.#installed.values()) program.close();
     this.object.close();
     this.#lock?.release();
   }
 
-  #storage(table: TableSpec): TableStorage {
-    const storage = this.#storages.get(table.name);
-    if (storage === undefined) throw bug(`Cannot use table ${table.name}: it was not opened`);
-    return storage;
-  }
-
-  #loadGeneration(field: "current" | "last"): bigint {
-    return Atomics.load(this.#generation.unsignedWords, offsetOf(generationLayout, field) / 8);
-  }
-
-  #storeSetting(field: "rulesEnd" | "eventsPerWindow", value: number): void {
+  #storeSetting(field: "eventsPerWindow", value: number): void {
     const words = new Uint32Array(this.#settings.bytes.buffer);
     Atomics.store(words, offsetOf(fwSettingsLayout, field) / 4, value);
   }
@@ -388,8 +368,4 @@ function proveLayouts(objectPath: string): void {
     message: `Cannot load the datapath: ${objectPath} was built from other sources (${differences.slice(0, 3).map(formatLayoutDifference).join("; ")})`,
     remedy: "Build both together: npm run build",
   });
-}
-
-function requireRules(table: TableSpec): void {
-  if (table.name !== "fw_rules") throw bug(`Cannot bound ${table.name}: no program walks it`);
 }

@@ -1,12 +1,13 @@
 // Waiting until no running program can still hold what it read before the call: an RCU grace period. XDP, TC
 // and other non-sleepable programs run inside an RCU read-side section, so after it every one of them has ended.
+
 import { arch } from "node:process";
+import { abortedError } from "../base/index.ts";
 import { MAP_TYPE } from "./constants.ts";
 import { checkResult } from "./kernel-error.ts";
 import { libbpf } from "./libbpf.ts";
 import { callAsync, libc } from "./libc.ts";
 import { createMap } from "./map.ts";
-import { abortedError } from "./pace.ts";
 
 export type GraceMethod = "membarrier" | "map-in-map";
 

@@ -6,7 +6,6 @@ export { ATTACH_TYPE, MAP_FLAG, MAP_TYPE, mapTypeName, PROGRAM_TYPE } from "./co
 export {
   type DatapathOptions,
   KernelDatapath,
-  type MapSource,
   openDatapath,
   openPinnedDatapath,
   uninstallDatapath,
@@ -56,6 +55,7 @@ export {
   type ProgramSource,
 } from "./program.ts";
 export { type OnRecord, RingBuffer, type RingBufferWait } from "./ring-buffer.ts";
+export { type MapSource, VersionedTables } from "./tables.ts";
 export {
   createTestRunner,
   type RunnableProgram,

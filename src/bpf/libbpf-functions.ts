@@ -81,6 +81,7 @@ export interface Libbpf {
     count: number,
     opts: Memory,
   ): number;
+  bpf_map_get_fd_by_id(id: number): number;
   bpf_prog_get_fd_by_id(id: number): number;
   bpf_prog_test_run_opts(fd: number, opts: Memory): number;
   bpf_obj_pin(fd: number, path: string): number;
@@ -149,6 +150,7 @@ export const PROTOTYPES: Readonly<Record<keyof Libbpf, string>> = {
 
   bpf_prog_load:
     "int bpf_prog_load(int type, const char *name, const char *license, void *insns, size_t count, void *opts)",
+  bpf_map_get_fd_by_id: "int bpf_map_get_fd_by_id(uint32_t id)",
   bpf_prog_get_fd_by_id: "int bpf_prog_get_fd_by_id(uint32_t id)",
   bpf_prog_test_run_opts: "int bpf_prog_test_run_opts(int fd, void *opts)",
   bpf_obj_pin: "int bpf_obj_pin(int fd, const char *path)",

@@ -1,11 +1,10 @@
 // Many writes to one map. BPF_MAP_UPDATE_BATCH and BPF_MAP_DELETE_BATCH are loops in the kernel and no
 // transaction: a batch that stops halfway leaves what it wrote, and the error says how much that is.
-import { bug, type PenstockError } from "../base/index.ts";
+import { bug, type PaceOptions, type PenstockError, startPace } from "../base/index.ts";
 import { ERRNO } from "./errno.ts";
 import { kernelError } from "./kernel-error.ts";
 import { libbpf } from "./libbpf.ts";
 import type { MapHandle } from "./map-handle.ts";
-import { type PaceOptions, startPace } from "./pace.ts";
 
 export interface BatchOptions extends PaceOptions {
   /** Entries of one system call; default 4096. */

@@ -1,13 +1,12 @@
 // Reading a whole map. The kernel gives no snapshot: an entry that is written during a scan may be seen in
 // either state, and one that is added or removed meanwhile may be missed or, in a trie, be seen twice.
-import { PenstockError } from "../base/index.ts";
+import { PenstockError, startPace } from "../base/index.ts";
 import { MAP_TYPE } from "./constants.ts";
 import { ERRNO } from "./errno.ts";
 import { kernelError } from "./kernel-error.ts";
 import { libbpf } from "./libbpf.ts";
 import { type BatchOptions, CHUNK_ENTRIES } from "./map-batch.ts";
 import type { MapHandle } from "./map-handle.ts";
-import { startPace } from "./pace.ts";
 
 /** Packed entries of one chunk. The buffers are filled anew for the next chunk: copy what is to be kept. */
 export type OnChunk = (keys: Uint8Array, values: Uint8Array, count: number) => void;

@@ -83,6 +83,13 @@ export class BpfMap {
     if (result < 0) throw updateError(this, -result, { call: "bpf_map_update_elem" });
   }
 
+  /** Adds a value to a map without keys (a Bloom filter). Throws `kernel-call-failed`. */
+  push(value: Uint8Array): void {
+    this.#checkSize("value", value, this.valueBytes);
+    const result = libbpf().bpf_map_update_elem(this.fd, null, value, 0);
+    if (result < 0) throw updateError(this, -result, { call: "bpf_map_update_elem" });
+  }
+
   /** Removes one entry; false if there was none. */
   remove(key: Uint8Array): boolean {
     this.#checkSize("key", key, this.keyBytes);
@@ -144,6 +151,13 @@ export function openPinnedMap(path: string, name?: string): BpfMap | undefined {
   return descriptor === undefined ? undefined : adoptMap(descriptor, name);
 }
 
+/** Opens the map with this id, as found in a map of maps. Throws `kernel-call-failed`. */
+export function openMapById(id: number, name?: string): BpfMap {
+  const call = "bpf_map_get_fd_by_id";
+  const fd = checkResult(libbpf()[call](id), { action: "open", object: `map with id ${id}`, call });
+  return adoptMap(ownDescriptor(fd, `map with id ${id}`), name);
+}
+
 export interface MapLayout {
   readonly name: string;
   readonly type: number;
@@ -153,16 +167,19 @@ export interface MapLayout {
   readonly flags?: number;
   /** For map-in-map types: a map of the layout of the inner maps. */
   readonly inner?: BpfMap;
+  /** map_extra: hash functions of a Bloom filter. */
+  readonly extra?: number;
 }
 
 /** Makes a map that belongs to no object file. Throws `kernel-call-failed`. */
 export function createMap(layout: MapLayout): BpfMap {
   const { name, type, keySize, valueSize, entriesMax } = layout;
-  // struct bpf_map_create_opts: sz at 0, inner_map_fd at 24, map_flags at 28.
+  // struct bpf_map_create_opts: sz at 0, inner_map_fd at 24, map_flags at 28, map_extra at 32.
   const opts = new DataView(new ArrayBuffer(48));
   opts.setBigUint64(0, 48n, true);
   opts.setUint32(24, layout.inner?.fd ?? 0, true);
   opts.setUint32(28, layout.flags ?? 0, true);
+  opts.setBigUint64(32, BigInt(layout.extra ?? 0), true);
   const call = "bpf_map_create";
   const kernelName = name.slice(0, 15);
   const fd = libbpf()[call](type, kernelName, keySize, valueSize, entriesMax, new Uint8Array(opts.buffer));

@@ -2,12 +2,11 @@
 // position, one with the producer's, then the data twice in a row, so that no record is ever split. A record is
 // 8 bytes of header (length, with a busy and a discard bit) and its bytes, padded to 8.
 import koffi from "koffi";
-import { bug } from "../base/index.ts";
+import { abortedError, bug } from "../base/index.ts";
 import { MAP_TYPE } from "./constants.ts";
 import { pageBytes } from "./libc.ts";
 import type { MapHandle } from "./map-handle.ts";
 import { mapMemory } from "./mapping.ts";
-import { abortedError } from "./pace.ts";
 
 /**
  * Takes one record: `length` bytes at `offset` of `view`, which is the kernel's memory and valid only during the

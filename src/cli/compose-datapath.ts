@@ -99,6 +99,7 @@ export function emptyDatapath(settings: Settings): Datapath {
     takeGeneration: refuse,
     commit: refuse,
     grace: refuse,
+    retire: refuse,
     read: async (spec) => ({ spec, count: 0, keys: new Uint8Array(0), values: new Uint8Array(0) }),
     lookup: refuse,
     write: refuse,

@@ -4,6 +4,7 @@ import {
   addressKeyV4Codec,
   addressKeyV6Codec,
   addressMemberCodec,
+  Owner,
   Presence,
   xdpFirewallMaps,
 } from "../abi/index.ts";
@@ -21,7 +22,7 @@ export const addressTables: readonly TableSpec[] = [v4Table, v6Table];
 /** Bits of the key that hold the set's id and always count. */
 const setIdBits = 32;
 
-const member = addressMemberCodec.encode({ presence: Presence.own });
+const member = addressMemberCodec.encode({ presence: Presence.own, owner: Owner.git });
 const keyV4 = new Uint8Array(v4Table.keySize);
 const keyV6 = new Uint8Array(v6Table.keySize);
 

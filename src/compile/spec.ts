@@ -1,15 +1,34 @@
 // Table specifications from the C program's own map definitions: the versioned value's parts are found by the
 // names that bpf/lib/generation.h gives them, so that no offset is written twice.
-import type { FieldLayout, MapLayout, StructLayout } from "../abi/index.ts";
+import type { FieldLayout, IdSpace, MapLayout, StructLayout } from "../abi/index.ts";
 import { bug } from "../base/index.ts";
 import type { OrderedIdentity, TableShape, TableSpec } from "./table.ts";
 
 export interface SpecOptions {
-  readonly shape: TableShape;
+  readonly shape: Exclude<TableShape, "references">;
   /** The payload's field that is zero if the side is absent. */
   readonly presence: string;
   /** Ordered tables: the payload's adjacent fields that name an entry. */
   readonly identity?: readonly string[];
+  /** Keyed tables with a FILTER before them. */
+  readonly filtered?: boolean;
+}
+
+/** The specification of a map of devices, processors or programs whose keys are ids of `space`. */
+export function referencesSpec(map: MapLayout, space: IdSpace): TableSpec {
+  const { name, keySize, valueSize } = map;
+  const none = { checkOffset: undefined, ownerOffset: undefined, identity: undefined, filter: undefined };
+  return {
+    ...none,
+    name,
+    shape: "references",
+    keySize,
+    payloadSize: valueSize,
+    valueSize,
+    sideOffset: 0,
+    presenceOffset: 0,
+    space,
+  };
 }
 
 /** The specification of a versioned table; throws a bug error if the map's value does not have its parts. */
@@ -23,8 +42,8 @@ export function tableSpec(map: MapLayout, options: SpecOptions): TableSpec {
     throw bug(`Cannot use ${map.name}: its version does not come first`);
   const payload = side.type.element.layout;
   const check = value.fields.find((f) => f.name === "check");
-  if ((options.shape === "keyed") !== (check !== undefined)) {
-    throw bug(`Cannot use ${map.name}: keyed tables, and only they, have a check word`);
+  if ((options.shape === "keyed") !== (check?.size === 8)) {
+    throw bug(`Cannot use ${map.name}: keyed tables, and only they, have a sum for each side`);
   }
   return {
     name: map.name,
@@ -35,7 +54,10 @@ export function tableSpec(map: MapLayout, options: SpecOptions): TableSpec {
     sideOffset: side.offset,
     checkOffset: check?.offset,
     presenceOffset: field(payload, options.presence).offset,
+    ownerOffset: payload.fields.find((f) => f.name === "owner")?.offset,
     identity: options.identity === undefined ? undefined : identityOf(payload, options.identity),
+    filter: options.filtered === true ? `${map.name}_filter` : undefined,
+    space: undefined,
   };
 }
 

@@ -1,16 +1,19 @@
 // Packed tables: entries as two flat buffers (keys, payloads), so that a million of them are a few megabytes
 // and no million objects. What a table is called, how its entries are laid out and how it becomes versioned
 // is its specification; nothing here knows what an entry means.
+import type { IdSpace } from "../abi/index.ts";
 import { bug } from "../base/index.ts";
 
 /**
  * How a table is looked up and therefore how it is versioned:
- * `keyed` by exact key in a hash map (entries carry a check word), `prefix` by longest match (an entry that
+ * `keyed` by exact key in a hash map (sides carry a sum of what they are), `prefix` by longest match (an entry that
  * exists on one side only repeats the covering prefix on the other), `ordered` by position in an array that
  * packets walk (desired entries have an identity and an order, slots are found while planning), `slots` by
- * index in an array.
+ * index in an array; a large payload there is a bank, and its two sides are the two banks. `references` are maps of
+ * devices, processors and programs: put there before the commit, taken out after it, and only versioned entries
+ * refer to them by a key that never changes its meaning.
  */
-export type TableShape = "keyed" | "prefix" | "ordered" | "slots";
+export type TableShape = "keyed" | "prefix" | "ordered" | "slots" | "references";
 
 export interface TableSpec {
   /** The kernel map's name. */
@@ -20,16 +23,22 @@ export interface TableSpec {
   readonly keySize: number;
   /** Bytes of one side of the map's value. */
   readonly payloadSize: number;
-  /** Bytes of the map's value: version word, check word for keyed tables, both sides. */
+  /** Bytes of the map's value: version word, sums for keyed tables, both sides. */
   readonly valueSize: number;
   /** Where the two sides begin in the value. */
   readonly sideOffset: number;
-  /** Where the 32-bit check word stands in the value; only keyed tables have one. */
+  /** Where the 32-bit sums of both sides stand in the value; only keyed tables have them. */
   readonly checkOffset: number | undefined;
   /** The payload's byte that is 0 if the side is absent; prefix tables hold `enum presence` in it. */
   readonly presenceOffset: number;
+  /** The payload's byte that holds `enum owner`; undefined if all entries are Git's. */
+  readonly ownerOffset: number | undefined;
   /** Ordered tables: bytes of an entry's identity (see `OrderedIdentity`). */
   readonly identity: OrderedIdentity | undefined;
+  /** Keyed tables: the map with the Bloom filter that stands before them, if there is one. */
+  readonly filter: string | undefined;
+  /** References: the space whose ids their keys are. An entry lives as long as the directory names its key. */
+  readonly space: IdSpace | undefined;
 }
 
 /** Where in an ordered table's payload its identity stands: bytes that name the entry wherever it moves. */

@@ -1,9 +1,8 @@
 // Covering prefixes. The longest match hides shorter ones, so an entry of a prefix table that exists on one side
 // only must repeat, on the other, what the nearest shorter prefix says there.
 import { KeyIndex, type PackedTable, type TableSpec } from "../compile/index.ts";
-import { viewOf } from "./observe.ts";
 import type { RawTable } from "./ports.ts";
-import { isOwn, presence, sideOffset, visibleSide } from "./versions.ts";
+import { isOwn, presence, sideOffset, viewOf, visibleSide } from "./versions.ts";
 
 /** Finds what covers a key: the nearest shorter prefix of the same table that is an entry of its own. */
 export interface CoverIndex {

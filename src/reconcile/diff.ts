@@ -9,10 +9,10 @@ import {
   packedKeySize,
   type TableSpec,
 } from "../compile/index.ts";
-import { forEachVisible, viewOf } from "./observe.ts";
+import { forEachVisible } from "./observe.ts";
 import { placeEntries } from "./place.ts";
 import type { RawTable } from "./ports.ts";
-import { isAtRest, isOwn, sideOffset, visibleSide } from "./versions.ts";
+import { isAtRest, isOwn, sideOffset, viewOf, visibleSide } from "./versions.ts";
 
 /** What happens to one entry. `repair` shows packets nothing new but puts a damaged or half-written entry right. */
 export type ChangeKind = "add" | "change" | "remove" | "repair";

@@ -2,7 +2,8 @@
 // ordered tables, in whichever slots the entries are.
 import { createHash } from "node:crypto";
 import type { PackedTable, TableSpec } from "../compile/index.ts";
-import { forEachVisible, type ObservedState, viewOf } from "./observe.ts";
+import { forEachVisible, type ObservedState } from "./observe.ts";
+import { viewOf } from "./versions.ts";
 
 /** Hex SHA-256 of each table's visible entries, by table name. */
 export function digestObserved(observed: ObservedState): Record<string, string> {

@@ -2,7 +2,7 @@
 // and it does one thing at a time, so what is read is one state (foreign writes are what a drift scan is for).
 import { entryAt, packedKeySize, type TableSpec } from "../compile/index.ts";
 import type { Attached, Datapath, RawTable } from "./ports.ts";
-import { isOwn, sideOffset, visibleSide } from "./versions.ts";
+import { isOwn, sideOffset, viewOf, visibleSide } from "./versions.ts";
 
 export interface ObservedState {
   readonly generation: bigint;
@@ -38,11 +38,6 @@ export function packedKeyOf(raw: RawTable, entry: number, payloadOffset: number)
   if (spec.identity === undefined) return entryAt(raw.keys, spec.keySize, entry);
   const at = payloadOffset + spec.identity.offset;
   return raw.values.subarray(at, at + packedKeySize(spec));
-}
-
-/** A DataView over the same bytes. */
-export function viewOf(bytes: Uint8Array): DataView {
-  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
 /** An empty table of a specification. */

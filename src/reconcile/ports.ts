@@ -37,6 +37,8 @@ export interface Datapath {
   commit(target: bigint): void;
   /** Returns when no packet is judged by a generation older than the current one any more. */
   grace(): Promise<void>;
+  /** Packets that still carry a generation older than `oldest` are judged by the current one from now on. */
+  retire(oldest: bigint): void;
   /** All entries. Slots of array tables that were never used may be left out. */
   read(table: TableSpec): Promise<RawTable>;
   /** The raw values of some keys (packed); for keys without entry the value is all zeros. */

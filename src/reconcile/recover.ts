@@ -4,9 +4,9 @@
 // business: those that packets see are drift, and are reported before they are healed.
 import { entryAt } from "../compile/index.ts";
 import { isArray } from "./diff.ts";
-import { observe, viewOf } from "./observe.ts";
+import { observe } from "./observe.ts";
 import type { Datapath, RawTable } from "./ports.ts";
-import { isOwn, restValue, sideOffset, sinceOf, visibleSide } from "./versions.ts";
+import { isOwn, restValue, sideOffset, sinceOf, viewOf, visibleSide } from "./versions.ts";
 
 export interface Recovery {
   /** Entries put back to rest, and entries removed, that packets did not see. */

@@ -70,6 +70,7 @@ export async function runTransaction(
   try {
     await datapath.grace();
     timer.mark("grace");
+    datapath.retire(target);
     removed = await settle(datapath, plan, writes);
   } catch (error) {
     settleError = asSettleError(error);

@@ -33,21 +33,57 @@ export function isOwn(spec: TableSpec, bytes: Uint8Array, offset: number): boole
   return spec.shape === "prefix" ? mark === presence.own : mark !== presence.absent;
 }
 
-/** The check word of a key: `check_word` of the C side over the key's 32-bit words (keys are multiples of 4 bytes). */
-export function checkWord(keys: Uint8Array, offset: number, size: number): number {
-  let check = 0;
-  for (let i = offset; i < offset + size; i += 4) {
-    const word =
-      (keys[i] ?? 0) | ((keys[i + 1] ?? 0) << 8) | ((keys[i + 2] ?? 0) << 16) | ((keys[i + 3] ?? 0) << 24);
-    check = Math.imul(check ^ word, 0x85ebca6b) >>> 0;
-    check = (check ^ (check >>> 15)) >>> 0;
-  }
-  return check;
+/** A key and a raw value in packed buffers, by their offsets. */
+export interface RawEntry {
+  readonly keys: DataView;
+  readonly key: number;
+  readonly values: DataView;
+  readonly value: number;
+}
+
+/**
+ * The sum that a side of a keyed entry carries: over the 32-bit words of the key, the version and the payload, each
+ * with its own odd weight, as the C side's `check_words` takes it (bpf/lib/generation.h says why).
+ */
+export function checkSum(spec: TableSpec, entry: RawEntry, side: 0 | 1): number {
+  const { keys, key, values, value } = entry;
+  let sum = 0;
+  let weight = 1;
+  const take = (from: DataView, at: number, size: number) => {
+    for (let i = at; i < at + size; i += 4) {
+      weight = Math.imul(weight, checkFactor);
+      sum = (sum + Math.imul(from.getUint32(i, true), weight)) | 0;
+    }
+  };
+  take(keys, key, spec.keySize);
+  take(values, value, 8);
+  take(values, sideOffset(spec, value, side), spec.payloadSize);
+  return sum >>> 0;
+}
+
+/** CHECK_FACTOR of the C side. */
+const checkFactor = 0x9e3779b1;
+
+/** Writes both sides' sums, after everything else of the value. */
+function seal(spec: TableSpec, entry: RawEntry): void {
+  if (spec.checkOffset === undefined) return;
+  const at = entry.value + spec.checkOffset;
+  entry.values.setUint32(at, checkSum(spec, entry, 0), true);
+  entry.values.setUint32(at + 4, checkSum(spec, entry, 1), true);
+}
+
+function isSealed(spec: TableSpec, entry: RawEntry): boolean {
+  if (spec.checkOffset === undefined) return true;
+  const at = entry.value + spec.checkOffset;
+  return (
+    entry.values.getUint32(at, true) === checkSum(spec, entry, 0) &&
+    entry.values.getUint32(at + 4, true) === checkSum(spec, entry, 1)
+  );
 }
 
 /**
  * Whether the raw value is what this project would leave behind at rest in generation `at`: nothing prepared,
- * the right check word. What is not was written by somebody else, or is left from a transaction that died.
+ * the right sums. What is not was written by somebody else, or is left from a transaction that died.
  */
 export function isAtRest(
   spec: TableSpec,
@@ -57,8 +93,7 @@ export function isAtRest(
   at: bigint,
 ): boolean {
   if (sinceOf(value, offset) > at) return false;
-  if (spec.checkOffset === undefined) return true;
-  return value.getUint32(offset + spec.checkOffset, true) === checkWord(key, 0, key.length);
+  return isSealed(spec, { keys: viewOf(key), key: 0, values: value, value: offset });
 }
 
 /** What a transaction to generation `target` writes for one entry. */
@@ -89,9 +124,7 @@ export function prepareValue(p: Preparation): Uint8Array {
   const prepared = (kept ^ 1) as 0 | 1;
   value.set(p.after, sideOffset(p.spec, 0, prepared));
   view.setBigUint64(0, versionWord(p.target, prepared), true);
-  if (p.spec.checkOffset !== undefined) {
-    view.setUint32(p.spec.checkOffset, checkWord(p.key, 0, p.key.length), true);
-  }
+  seal(p.spec, { keys: viewOf(p.key), key: 0, values: view, value: 0 });
   return value;
 }
 
@@ -102,6 +135,11 @@ export function restValue(spec: TableSpec, key: Uint8Array, before: Uint8Array, 
   const side = visibleSide(view, 0, current);
   const since = sinceOf(view, 0);
   view.setBigUint64(0, versionWord(since > current ? 0n : since, side), true);
-  if (spec.checkOffset !== undefined) view.setUint32(spec.checkOffset, checkWord(key, 0, key.length), true);
+  seal(spec, { keys: viewOf(key), key: 0, values: view, value: 0 });
   return value;
+}
+
+/** A DataView over the same bytes. */
+export function viewOf(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }

@@ -1,5 +1,5 @@
 // What the program does besides its verdict: counters that outlive commits, events and their bound, packets longer
-// than one buffer, and the check word that keeps a reader from taking another key's entry for its own.
+// than one buffer, and the sums that keep a reader from taking another key's entry for its own.
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { EventFlag, FwReason, type PacketEvent, packetEventCodec } from "../../src/abi/index.ts";
 import { createTestRunner, type KernelDatapath, RingBuffer, type TestRunner } from "../../src/bpf/index.ts";
@@ -147,7 +147,8 @@ describeKernel("xdp_firewall", () => {
     if (value === undefined) throw new Error("no binding");
     expect(send(packets.web)).toBe(xdpPass);
     const foreign = Uint8Array.from(value);
-    foreign[8] = (foreign[8] ?? 0) ^ 1;
+    // The sums of both sides.
+    for (const at of [8, 12]) foreign[at] = (foreign[at] ?? 0) ^ 1;
     map.update(key, foreign);
     const before = await datapath.readCounters("fw_reasons");
     expect(send(packets.web)).toBe(xdpDrop);

@@ -168,6 +168,9 @@ export const IdSpace = {
   document: 2,
   "address-set": 3,
   "interface-group": 4,
+  device: 5,
+  processor: 6,
+  program: 7,
 } as const;
 
 export type IdSpace = keyof typeof IdSpace;
@@ -178,9 +181,30 @@ export const idSpaceNames: Readonly<Record<number, IdSpace>> = {
   2: "document",
   3: "address-set",
   4: "interface-group",
+  5: "device",
+  6: "processor",
+  7: "program",
 };
 
 export const idSpaceEnum = { name: "id_space", values: IdSpace } as const satisfies EnumLayout;
+
+/** enum owner: the number of each name. */
+export const Owner = {
+  git: 0,
+  feed: 1,
+  datapath: 2,
+} as const;
+
+export type Owner = keyof typeof Owner;
+
+/** The name of each number of enum owner. */
+export const ownerNames: readonly Owner[] = [
+  "git",
+  "feed",
+  "datapath",
+];
+
+export const ownerEnum = { name: "owner", values: Owner } as const satisfies EnumLayout;
 
 /** enum presence: the number of each name. */
 export const Presence = {
@@ -286,6 +310,8 @@ export const addressKeyV6Codec: StructCodec<AddressKeyV6> = defineCodec<AddressK
 export interface AddressMember {
   /** Bytes 0 to 0: uint8. */
   readonly presence: number;
+  /** Bytes 1 to 1: uint8. */
+  readonly owner: number;
 }
 
 export const addressMemberLayout = {
@@ -293,29 +319,32 @@ export const addressMemberLayout = {
   size: 4,
   fields: [
     { name: "presence", offset: 0, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
-    { name: "reserved", offset: 1, size: 3, type: { kind: "bytes", length: 3 }, padding: true },
+    { name: "owner", offset: 1, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "reserved", offset: 2, size: 2, type: { kind: "bytes", length: 2 }, padding: true },
   ],
 } as const satisfies StructLayout;
 
 export const addressMemberCodec: StructCodec<AddressMember> = defineCodec<AddressMember>(addressMemberLayout, (fields) => ({
   write(bytes, at, value) {
     fields.presence.write(bytes, at, value.presence);
+    fields.owner.write(bytes, at, value.owner);
   },
   read: (bytes, at) => ({
     presence: fields.presence.read(bytes, at),
+    owner: fields.owner.read(bytes, at),
   }),
 }));
 
-/** struct address_value, 16 bytes. */
-export interface AddressValue {
+/** struct address_set_v4_value, 16 bytes. */
+export interface AddressSetV4Value {
   /** Bytes 0 to 7: uint64. */
   readonly version: bigint;
   /** Bytes 8 to 15: struct address_member[2]. */
   readonly side: readonly [AddressMember, AddressMember];
 }
 
-export const addressValueLayout = {
-  name: "address_value",
+export const addressSetV4ValueLayout = {
+  name: "address_set_v4_value",
   size: 16,
   fields: [
     { name: "version", offset: 0, size: 8, type: { kind: "uint", bits: 64, bigEndian: false } },
@@ -323,7 +352,35 @@ export const addressValueLayout = {
   ],
 } as const satisfies StructLayout;
 
-export const addressValueCodec: StructCodec<AddressValue> = defineCodec<AddressValue>(addressValueLayout, (fields) => ({
+export const addressSetV4ValueCodec: StructCodec<AddressSetV4Value> = defineCodec<AddressSetV4Value>(addressSetV4ValueLayout, (fields) => ({
+  write(bytes, at, value) {
+    fields.version.write(bytes, at, value.version);
+    fields.side.write(bytes, at, value.side);
+  },
+  read: (bytes, at) => ({
+    version: fields.version.read(bytes, at),
+    side: fields.side.read(bytes, at),
+  }),
+}));
+
+/** struct address_set_v6_value, 16 bytes. */
+export interface AddressSetV6Value {
+  /** Bytes 0 to 7: uint64. */
+  readonly version: bigint;
+  /** Bytes 8 to 15: struct address_member[2]. */
+  readonly side: readonly [AddressMember, AddressMember];
+}
+
+export const addressSetV6ValueLayout = {
+  name: "address_set_v6_value",
+  size: 16,
+  fields: [
+    { name: "version", offset: 0, size: 8, type: { kind: "uint", bits: 64, bigEndian: false } },
+    { name: "side", offset: 8, size: 8, type: { kind: "array", element: { kind: "struct", layout: addressMemberLayout }, count: 2 } },
+  ],
+} as const satisfies StructLayout;
+
+export const addressSetV6ValueCodec: StructCodec<AddressSetV6Value> = defineCodec<AddressSetV6Value>(addressSetV6ValueLayout, (fields) => ({
   write(bytes, at, value) {
     fields.version.write(bytes, at, value.version);
     fields.side.write(bytes, at, value.side);
@@ -484,8 +541,8 @@ export const directoryNameCodec: StructCodec<DirectoryName> = defineCodec<Direct
 export interface DirectoryValue {
   /** Bytes 0 to 7: uint64. */
   readonly version: bigint;
-  /** Bytes 8 to 11: uint32. */
-  readonly check: number;
+  /** Bytes 8 to 15: uint32[2]. */
+  readonly check: readonly [number, number];
   /** Bytes 16 to 335: struct directory_name[2]. */
   readonly side: readonly [DirectoryName, DirectoryName];
 }
@@ -495,8 +552,7 @@ export const directoryValueLayout = {
   size: 336,
   fields: [
     { name: "version", offset: 0, size: 8, type: { kind: "uint", bits: 64, bigEndian: false } },
-    { name: "check", offset: 8, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
-    { name: "reserved", offset: 12, size: 4, type: { kind: "uint", bits: 32, bigEndian: false }, padding: true },
+    { name: "check", offset: 8, size: 8, type: { kind: "array", element: { kind: "uint", bits: 32, bigEndian: false }, count: 2 } },
     { name: "side", offset: 16, size: 320, type: { kind: "array", element: { kind: "struct", layout: directoryNameLayout }, count: 2 } },
   ],
 } as const satisfies StructLayout;
@@ -707,16 +763,16 @@ export const fwRuleCodec: StructCodec<FwRule> = defineCodec<FwRule>(fwRuleLayout
   }),
 }));
 
-/** struct fw_rule_value, 504 bytes. */
-export interface FwRuleValue {
+/** struct fw_rules_value, 504 bytes. */
+export interface FwRulesValue {
   /** Bytes 0 to 7: uint64. */
   readonly version: bigint;
   /** Bytes 8 to 503: struct fw_rule[2]. */
   readonly side: readonly [FwRule, FwRule];
 }
 
-export const fwRuleValueLayout = {
-  name: "fw_rule_value",
+export const fwRulesValueLayout = {
+  name: "fw_rules_value",
   size: 504,
   fields: [
     { name: "version", offset: 0, size: 8, type: { kind: "uint", bits: 64, bigEndian: false } },
@@ -724,7 +780,7 @@ export const fwRuleValueLayout = {
   ],
 } as const satisfies StructLayout;
 
-export const fwRuleValueCodec: StructCodec<FwRuleValue> = defineCodec<FwRuleValue>(fwRuleValueLayout, (fields) => ({
+export const fwRulesValueCodec: StructCodec<FwRulesValue> = defineCodec<FwRulesValue>(fwRulesValueLayout, (fields) => ({
   write(bytes, at, value) {
     fields.version.write(bytes, at, value.version);
     fields.side.write(bytes, at, value.side);
@@ -738,8 +794,6 @@ export const fwRuleValueCodec: StructCodec<FwRuleValue> = defineCodec<FwRuleValu
 /** struct fw_settings, 8 bytes. */
 export interface FwSettings {
   /** Bytes 0 to 3: uint32. */
-  readonly rulesEnd: number;
-  /** Bytes 4 to 7: uint32. */
   readonly eventsPerWindow: number;
 }
 
@@ -747,36 +801,37 @@ export const fwSettingsLayout = {
   name: "fw_settings",
   size: 8,
   fields: [
-    { name: "rulesEnd", offset: 0, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
-    { name: "eventsPerWindow", offset: 4, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "eventsPerWindow", offset: 0, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "reserved", offset: 4, size: 4, type: { kind: "uint", bits: 32, bigEndian: false }, padding: true },
   ],
 } as const satisfies StructLayout;
 
 export const fwSettingsCodec: StructCodec<FwSettings> = defineCodec<FwSettings>(fwSettingsLayout, (fields) => ({
   write(bytes, at, value) {
-    fields.rulesEnd.write(bytes, at, value.rulesEnd);
     fields.eventsPerWindow.write(bytes, at, value.eventsPerWindow);
   },
   read: (bytes, at) => ({
-    rulesEnd: fields.rulesEnd.read(bytes, at),
     eventsPerWindow: fields.eventsPerWindow.read(bytes, at),
   }),
 }));
 
-/** struct generation, 16 bytes. */
+/** struct generation, 24 bytes. */
 export interface Generation {
   /** Bytes 0 to 7: uint64. */
   readonly current: bigint;
   /** Bytes 8 to 15: uint64. */
   readonly last: bigint;
+  /** Bytes 16 to 23: uint64. */
+  readonly oldest: bigint;
 }
 
 export const generationLayout = {
   name: "generation",
-  size: 16,
+  size: 24,
   fields: [
     { name: "current", offset: 0, size: 8, type: { kind: "uint", bits: 64, bigEndian: false } },
     { name: "last", offset: 8, size: 8, type: { kind: "uint", bits: 64, bigEndian: false } },
+    { name: "oldest", offset: 16, size: 8, type: { kind: "uint", bits: 64, bigEndian: false } },
   ],
 } as const satisfies StructLayout;
 
@@ -784,10 +839,12 @@ export const generationCodec: StructCodec<Generation> = defineCodec<Generation>(
   write(bytes, at, value) {
     fields.current.write(bytes, at, value.current);
     fields.last.write(bytes, at, value.last);
+    fields.oldest.write(bytes, at, value.oldest);
   },
   read: (bytes, at) => ({
     current: fields.current.read(bytes, at),
     last: fields.last.read(bytes, at),
+    oldest: fields.oldest.read(bytes, at),
   }),
 }));
 
@@ -820,28 +877,27 @@ export const interfaceBindingCodec: StructCodec<InterfaceBinding> = defineCodec<
   }),
 }));
 
-/** struct interface_value, 48 bytes. */
-export interface InterfaceValue {
+/** struct interfaces_value, 48 bytes. */
+export interface InterfacesValue {
   /** Bytes 0 to 7: uint64. */
   readonly version: bigint;
-  /** Bytes 8 to 11: uint32. */
-  readonly check: number;
+  /** Bytes 8 to 15: uint32[2]. */
+  readonly check: readonly [number, number];
   /** Bytes 16 to 47: struct interface_binding[2]. */
   readonly side: readonly [InterfaceBinding, InterfaceBinding];
 }
 
-export const interfaceValueLayout = {
-  name: "interface_value",
+export const interfacesValueLayout = {
+  name: "interfaces_value",
   size: 48,
   fields: [
     { name: "version", offset: 0, size: 8, type: { kind: "uint", bits: 64, bigEndian: false } },
-    { name: "check", offset: 8, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
-    { name: "reserved", offset: 12, size: 4, type: { kind: "uint", bits: 32, bigEndian: false }, padding: true },
+    { name: "check", offset: 8, size: 8, type: { kind: "array", element: { kind: "uint", bits: 32, bigEndian: false }, count: 2 } },
     { name: "side", offset: 16, size: 32, type: { kind: "array", element: { kind: "struct", layout: interfaceBindingLayout }, count: 2 } },
   ],
 } as const satisfies StructLayout;
 
-export const interfaceValueCodec: StructCodec<InterfaceValue> = defineCodec<InterfaceValue>(interfaceValueLayout, (fields) => ({
+export const interfacesValueCodec: StructCodec<InterfacesValue> = defineCodec<InterfacesValue>(interfacesValueLayout, (fields) => ({
   write(bytes, at, value) {
     fields.version.write(bytes, at, value.version);
     fields.check.write(bytes, at, value.check);
@@ -938,7 +994,7 @@ export const xdpFirewallMaps = {
     maxEntries: 1000000,
     flags: 1,
     key: addressKeyV4Layout,
-    value: addressValueLayout,
+    value: addressSetV4ValueLayout,
   },
   address_set_v6: {
     name: "address_set_v6",
@@ -948,7 +1004,7 @@ export const xdpFirewallMaps = {
     maxEntries: 1000000,
     flags: 1,
     key: addressKeyV6Layout,
-    value: addressValueLayout,
+    value: addressSetV6ValueLayout,
   },
   applied: {
     name: "applied",
@@ -1006,7 +1062,17 @@ export const xdpFirewallMaps = {
     maxEntries: 16384,
     flags: 1024,
     keyType: { kind: "uint", bits: 32, bigEndian: false },
-    value: fwRuleValueLayout,
+    value: fwRulesValueLayout,
+  },
+  fw_rules_end: {
+    name: "fw_rules_end",
+    type: 2,
+    keySize: 4,
+    valueSize: 8,
+    maxEntries: 1,
+    flags: 1024,
+    keyType: { kind: "uint", bits: 32, bigEndian: false },
+    valueType: { kind: "uint", bits: 64, bigEndian: false },
   },
   fw_settings: {
     name: "fw_settings",
@@ -1022,7 +1088,7 @@ export const xdpFirewallMaps = {
     name: "generation",
     type: 2,
     keySize: 4,
-    valueSize: 16,
+    valueSize: 24,
     maxEntries: 1,
     flags: 1024,
     keyType: { kind: "uint", bits: 32, bigEndian: false },
@@ -1034,9 +1100,9 @@ export const xdpFirewallMaps = {
     keySize: 4,
     valueSize: 48,
     maxEntries: 1024,
-    flags: 0,
+    flags: 1,
     keyType: { kind: "uint", bits: 32, bigEndian: false },
-    value: interfaceValueLayout,
+    value: interfacesValueLayout,
   },
   rule_counters: {
     name: "rule_counters",
@@ -1062,7 +1128,8 @@ export const xdpFirewallAbi = {
     addressKeyV4Layout,
     addressKeyV6Layout,
     addressMemberLayout,
-    addressValueLayout,
+    addressSetV4ValueLayout,
+    addressSetV6ValueLayout,
     appliedRevisionLayout,
     appliedValueLayout,
     counterLayout,
@@ -1072,11 +1139,11 @@ export const xdpFirewallAbi = {
     eventBudgetLayout,
     fwEndpointLayout,
     fwRuleLayout,
-    fwRuleValueLayout,
+    fwRulesValueLayout,
     fwSettingsLayout,
     generationLayout,
     interfaceBindingLayout,
-    interfaceValueLayout,
+    interfacesValueLayout,
     packetEventLayout,
     portRangeLayout,
   ],
@@ -1088,10 +1155,11 @@ export const xdpFirewallAbi = {
     fwReasonEnum,
     fwRuleFlagEnum,
     idSpaceEnum,
+    ownerEnum,
     presenceEnum,
     verdictEnum,
   ],
   maps: xdpFirewallMaps,
   programs: xdpFirewallPrograms,
-  layoutDigest: "04d0b5411c838e162f24e5bad306551f9f7983dbfe7e09f489c41ecf20be494d",
+  layoutDigest: "b5b3985e0dabd96f7de7f3ea01cfcf3701486bfd9947c3feea8ae366a542ab1a",
 } as const satisfies GeneratedAbi;

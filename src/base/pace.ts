@@ -1,6 +1,6 @@
 // Long work in chunks: gives the event loop its turn when a time budget is used up, and stops when told to.
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { PenstockError } from "../base/index.ts";
+import { PenstockError } from "./errors.ts";
 
 export interface PaceOptions {
   /** Stops the work between two chunks with an error of code `aborted`. */
