@@ -100,7 +100,7 @@ async function apply(datapath: KernelDatapath, prefixes: readonly string[]) {
   });
   if (!prepared.ok) throw new Error("the benchmark's own policy was refused");
   const applied = appliedEntries({ commit: "b".repeat(40), held: undefined, timeS: 1 });
-  const plan: Plan = makePlan({
+  const plan: Plan = await makePlan({
     desired: prepared.desired,
     observed,
     datapath,
@@ -109,7 +109,7 @@ async function apply(datapath: KernelDatapath, prefixes: readonly string[]) {
     interfaces: [],
   });
   const planMs = round(performance.now() - started);
-  const result = await runTransaction(datapath, plan.transaction, systemClock);
+  const result = await runTransaction(datapath, plan.transaction, { clock: systemClock });
   const { grace, ...stages } = result.timingsMs;
   const transactionMs = Object.values(stages).reduce((sum, ms) => sum + ms, 0);
   return { written: result.written, planMs, transactionMs: round(transactionMs), graceMs: round(grace) };

@@ -62,6 +62,11 @@ export function callAsync(bound: (...args: never[]) => number, ...args: unknown[
   });
 }
 
+/** The same on this thread. */
+export function callNow(bound: (...args: never[]) => number, ...args: unknown[]): number {
+  return (bound as (...args: unknown[]) => number)(...args);
+}
+
 /** errno of the last synchronous call. */
 export function lastErrno(): number {
   return koffi.errno();

@@ -4,6 +4,7 @@ import { bug, type PaceOptions, type PenstockError, startPace } from "../base/in
 import { ERRNO } from "./errno.ts";
 import { kernelError } from "./kernel-error.ts";
 import { libbpf } from "./libbpf.ts";
+import { callAsync, callNow } from "./libc.ts";
 import type { MapHandle } from "./map-handle.ts";
 
 export interface BatchOptions extends PaceOptions {
@@ -43,7 +44,7 @@ export async function updateEntries(
   const chunk = options.chunkEntries ?? CHUNK_ENTRIES;
   for (let start = 0; start < count; start += chunk) {
     const wanted = Math.min(chunk, count - start);
-    const { done, errno } = step(start, wanted);
+    const { done, errno } = await step(start, wanted);
     if (errno !== 0) throw updateError(map, errno, { call: "bpf_map_update_batch", written: start + done });
     if (start + wanted < count) await pace.step(start + wanted);
   }
@@ -66,7 +67,7 @@ export async function removeEntries(
   let removed = 0;
   let at = 0;
   while (at < count) {
-    const { done, errno } = step(at, Math.min(chunk, count - at));
+    const { done, errno } = await step(at, Math.min(chunk, count - at));
     removed += done;
     at += done;
     if (errno === ERRNO.ENOENT) at++;
@@ -113,20 +114,25 @@ function countKeys(map: MapHandle, keys: Uint8Array): number {
   throw bug(`Cannot use map ${map.name}: ${keys.length} bytes are no whole number of keys`);
 }
 
+/** From so many entries on a call is worth a thread of its own, while this one prepares the next. */
+const manyEntries = 1024;
+
 // Without `values` the entries are removed, with them they are written.
 function batchStep(map: MapHandle, entries: { readonly keys: Uint8Array; readonly values?: Uint8Array }) {
   const counter = new Uint32Array(1);
   const counterBytes = new Uint8Array(counter.buffer);
   const slice = (bytes: Uint8Array, size: number, start: number, count: number) =>
     bytes.subarray(start * size, (start + count) * size);
-  return (start: number, count: number): BatchStep => {
+  return async (start: number, count: number): Promise<BatchStep> => {
     counter[0] = count;
     const keys = slice(entries.keys, map.keyBytes, start, count);
     const values = entries.values && slice(entries.values, map.valueBytes, start, count);
+    const { bpf_map_delete_batch, bpf_map_update_batch } = libbpf();
+    const call = count < manyEntries ? callNow : callAsync;
     const result =
       values === undefined
-        ? libbpf().bpf_map_delete_batch(map.fd, keys, counterBytes, null)
-        : libbpf().bpf_map_update_batch(map.fd, keys, values, counterBytes, null);
+        ? await call(bpf_map_delete_batch, map.fd, keys, counterBytes, null)
+        : await call(bpf_map_update_batch, map.fd, keys, values, counterBytes, null);
     if (result === 0) return { done: count, errno: 0 };
     if (result === -ERRNO.ENOTSUPP) return stepByEntry(map, keys, values);
     // After EFAULT the kernel's count means nothing; it cannot happen with buffers of the right size.

@@ -5,6 +5,7 @@ import { MAP_TYPE } from "./constants.ts";
 import { ERRNO } from "./errno.ts";
 import { kernelError } from "./kernel-error.ts";
 import { libbpf } from "./libbpf.ts";
+import { callAsync, callNow } from "./libc.ts";
 import { type BatchOptions, CHUNK_ENTRIES } from "./map-batch.ts";
 import type { MapHandle } from "./map-handle.ts";
 
@@ -27,7 +28,7 @@ interface Chunk {
 interface Reader {
   readonly keys: Uint8Array;
   readonly values: Uint8Array;
-  next(): Chunk;
+  next(): Chunk | Promise<Chunk>;
 }
 
 const INTERRUPTED_MAX = 16;
@@ -48,7 +49,7 @@ export async function scanEntries(
   const entriesMax = 4 * map.entriesMax + chunkEntries;
   let total = 0;
   for (;;) {
-    const { count, end } = reader.next();
+    const { count, end } = await reader.next();
     total += count;
     if (count > 0) {
       onChunk(
@@ -107,8 +108,8 @@ function openReader(map: MapHandle, chunkEntries: number): Reader {
     get values() {
       return reader.values;
     },
-    next() {
-      const chunk = reader.next();
+    async next() {
+      const chunk = await reader.next();
       const unsupported = first && chunk.count < 0;
       first = false;
       if (!unsupported) return chunk;
@@ -131,17 +132,12 @@ function batchReader(map: MapHandle, chunkEntries: number): Reader {
   let values = new Uint8Array(capacity * map.valueBytes);
   const counter = new Uint32Array(1);
   const counterBytes = new Uint8Array(counter.buffer);
-  const read = () => {
+  const read = async () => {
     counter[0] = capacity;
-    return libbpf().bpf_map_lookup_batch(
-      map.fd,
-      started ? place : null,
-      nextPlace,
-      keys,
-      values,
-      counterBytes,
-      null,
-    );
+    // The first chunk may be all there is; further ones are read on another thread.
+    const call = started ? callAsync : callNow;
+    const from = started ? place : null;
+    return call(libbpf().bpf_map_lookup_batch, map.fd, from, nextPlace, keys, values, counterBytes, null);
   };
   return {
     get keys() {
@@ -150,9 +146,9 @@ function batchReader(map: MapHandle, chunkEntries: number): Reader {
     get values() {
       return values;
     },
-    next() {
+    async next() {
       for (let interrupted = 0; ; ) {
-        const errno = -read();
+        const errno = -(await read());
         const count = counter[0] ?? 0;
         if (errno === ERRNO.ENOTSUPP && !started) return UNSUPPORTED;
         if (errno === ERRNO.ENOENT) return { count, end: true };

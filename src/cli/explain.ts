@@ -18,10 +18,10 @@ export interface HostFacts {
 
 /** Under the policy in force, on an interface that exists. */
 export function explainInForce(question: Question, { reconciler, datapath, now }: HostFacts): ExplainView {
-  const { name, revision, policy } = requireInForce(reconciler);
+  const { name, revision, policy: readPolicy } = requireInForce(reconciler);
   const interfaces = datapath.interfaces().map((i) => i.name);
   if (!interfaces.includes(question.interface)) throw unknownInterface(question.interface, interfaces);
-  return explainPacket(question, { name, policy, files: revision.files, interfaces, now });
+  return explainPacket(question, { name, policy: readPolicy(), files: revision.files, interfaces, now });
 }
 
 /** Under the policy of a folder, on a host that has the interface that is asked about. */

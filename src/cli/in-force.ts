@@ -1,15 +1,14 @@
 // The revision in force, for commands that cannot go on without it.
 import { formatRevision, PenstockError, type Revision } from "../base/index.ts";
 import type { KernelDatapath, MapSource } from "../bpf/index.ts";
-import { appliedTable } from "../compile/index.ts";
 import type { PolicySet } from "../policy/index.ts";
-import { type Reconciler, readApplied } from "../reconcile/index.ts";
+import { type Reconciler, readAppliedNow } from "../reconcile/index.ts";
 import type { PlanBase } from "./views/plan.ts";
 
 export interface InForce {
   readonly name: string;
   readonly revision: Revision;
-  readonly policy: PolicySet;
+  policy(): PolicySet;
 }
 
 /** Throws `nothing-in-force` if nothing was applied, or if what was applied cannot be read. */
@@ -35,9 +34,7 @@ export function kernelBase(reconciler: Reconciler, datapath: KernelDatapath<MapS
 
 /** The commit that was rolled back and stays out; undefined if there is none. */
 export async function readHeld(datapath: KernelDatapath<MapSource>): Promise<string | undefined> {
-  const generation = datapath.generation().current;
-  const tables = new Map([[appliedTable.name, await datapath.read(appliedTable)]]);
-  return readApplied({ generation, tables, attached: [] })?.held;
+  return (await readAppliedNow(datapath))?.held;
 }
 
 export function nameInForce(reconciler: Reconciler): string | undefined {

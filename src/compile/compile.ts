@@ -1,7 +1,7 @@
 // PolicySet -> DesiredState: every kind fills its tables, then what all kinds share is added: the directory of
 // ids and the bindings of interfaces. Pure: what the host and the kernel are like comes in as values.
 import { directoryKeyCodec, directoryNameCodec, interfaceBindingCodec } from "../abi/index.ts";
-import type { Diagnostic, Severity } from "../base/index.ts";
+import type { Diagnostic, Position, Severity } from "../base/index.ts";
 import { bug, sortDiagnostics } from "../base/index.ts";
 import type { PolicySet } from "../policy/index.ts";
 import { directoryTable, idSpaceNumber, interfacesTable } from "./core-tables.ts";
@@ -28,8 +28,10 @@ export interface DesiredState {
   /** Every table of every kind, also the empty ones, by name. */
   readonly tables: ReadonlyMap<string, PackedTable>;
   readonly attachments: readonly Attachment[];
-  /** What entries' origins stand for; index 0 is "no document". */
-  readonly origins: readonly (Origin | undefined)[];
+  /** What entries' origins stand for; index 0 is "no document". No document is kept alive by them. */
+  readonly origins: readonly (Position | undefined)[];
+  /** Milliseconds since the epoch: from then on the clock alone gives policy another meaning. */
+  readonly validUntil: number;
   /** Names of all ids in use. */
   readonly names: readonly KnownId[];
 }
@@ -59,7 +61,8 @@ class CompileRun implements CompileContext {
   readonly groups: InterfaceGroups;
   readonly #ids: IdAllocator;
   readonly #builders = new Map<string, PackedTableBuilder>();
-  readonly #origins: (Origin | undefined)[] = [undefined];
+  readonly #origins: (Position | undefined)[] = [undefined];
+  #validUntil = Number.POSITIVE_INFINITY;
   readonly #idOrigins = new Map<string, number>();
   readonly #diagnostics: Diagnostic[] = [];
   readonly #full = new Set<IdSpace>();
@@ -94,7 +97,11 @@ class CompileRun implements CompileContext {
   }
 
   origin(origin: Origin): number {
-    return this.#origins.push(origin) - 1;
+    return this.#origins.push(origin.document.locate(origin.path)) - 1;
+  }
+
+  endsAt(instant: number): void {
+    if (instant > this.now) this.#validUntil = Math.min(this.#validUntil, instant);
   }
 
   report(origin: Origin, severity: Severity, code: string, message: string): void {
@@ -144,6 +151,7 @@ class CompileRun implements CompileContext {
         tables,
         attachments: this.groups.attachments(),
         origins: this.#origins,
+        validUntil: this.#validUntil,
         names: this.#ids.used(),
       },
       diagnostics: sortDiagnostics(this.#diagnostics),

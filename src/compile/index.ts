@@ -21,16 +21,19 @@ export type {
   HostInterface,
 } from "./groups.ts";
 export type { IdRange, IdSpace, KnownId } from "./ids.ts";
+export { indexFewKeys, indexKeys, KeyIndex, wordsOf } from "./key-index.ts";
 export type { CompileContext, EntryText, KindDefinition, Names, Origin } from "./kind.ts";
-export { type SpecOptions, tableSpec } from "./spec.ts";
+export { referencesSpec, type SpecOptions, tableSpec } from "./spec.ts";
 export {
   entryAt,
   equalAt,
-  KeyIndex,
   type OrderedIdentity,
+  type Owner,
+  owners,
   type PackedTable,
   PackedTableBuilder,
   packedKeySize,
+  presence,
   type TableShape,
   type TableSpec,
 } from "./table.ts";

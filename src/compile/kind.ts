@@ -25,6 +25,8 @@ export interface CompileContext {
   id(space: IdSpace, name: string, origin: Origin): number;
   /** A number for `origin` that entries carry. */
   origin(origin: Origin): number;
+  /** Notes that the documents mean something else from `instant` on, in milliseconds since the epoch. */
+  endsAt(instant: number): void;
   report(origin: Origin, severity: Severity, code: string, message: string): void;
 }
 

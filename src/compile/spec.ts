@@ -38,9 +38,11 @@ export function tableSpec(map: MapLayout, options: SpecOptions): TableSpec {
   if (side.type.kind !== "array" || side.type.count !== 2 || side.type.element.kind !== "struct") {
     throw bug(`Cannot use ${map.name} as a versioned table: it has no two sides`);
   }
+  const payload = side.type.element.layout;
   if (field(value, "version").offset !== 0)
     throw bug(`Cannot use ${map.name}: its version does not come first`);
-  const payload = side.type.element.layout;
+  if (map.keySize % 4 !== 0 || payload.size % 4 !== 0)
+    throw bug(`Cannot use ${map.name}: keys and payloads are compared by the word of 4 bytes`);
   const check = value.fields.find((f) => f.name === "check");
   if ((options.shape === "keyed") !== (check?.size === 8)) {
     throw bug(`Cannot use ${map.name}: keyed tables, and only they, have a sum for each side`);

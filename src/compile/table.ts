@@ -1,7 +1,7 @@
 // Packed tables: entries as two flat buffers (keys, payloads), so that a million of them are a few megabytes
 // and no million objects. What a table is called, how its entries are laid out and how it becomes versioned
 // is its specification; nothing here knows what an entry means.
-import type { IdSpace } from "../abi/index.ts";
+import { type IdSpace, type Owner, Owner as ownerNumbers, Presence } from "../abi/index.ts";
 import { bug } from "../base/index.ts";
 
 /**
@@ -40,6 +40,13 @@ export interface TableSpec {
   /** References: the space whose ids their keys are. An entry lives as long as the directory names its key. */
   readonly space: IdSpace | undefined;
 }
+
+/** Whose an entry is: the C side's `enum owner`. */
+export type { Owner };
+export const owners = ownerNumbers;
+
+/** What the presence byte of a prefix table's payload says; elsewhere 0 is absent and anything else present. */
+export const presence = Presence;
 
 /** Where in an ordered table's payload its identity stands: bytes that name the entry wherever it moves. */
 export interface OrderedIdentity {
@@ -130,42 +137,6 @@ export function entryAt(buffer: Uint8Array, size: number, index: number): Uint8A
   return buffer.subarray(index * size, (index + 1) * size);
 }
 
-/**
- * Finds keys of one size in a flat buffer: open addressing over entry numbers. Of equal keys the first counts.
- */
-export class KeyIndex {
-  readonly #keys: Uint8Array;
-  readonly #keySize: number;
-  readonly #slots: Int32Array;
-  readonly #mask: number;
-
-  constructor(keys: Uint8Array, keySize: number) {
-    this.#keys = keys;
-    this.#keySize = keySize;
-    const count = keys.length / keySize;
-    let size = 16;
-    while (size < count * 2) size *= 2;
-    this.#slots = new Int32Array(size).fill(-1);
-    this.#mask = size - 1;
-    for (let i = 0; i < count; i++) {
-      let slot = hashBytes(keys, i * keySize, keySize) & this.#mask;
-      while (this.#slots[slot] !== -1) slot = (slot + 1) & this.#mask;
-      this.#slots[slot] = i;
-    }
-  }
-
-  /** The number of the entry whose key stands in `keys` at `offset`, or -1. The first one added, of equal keys. */
-  find(keys: Uint8Array, offset = 0): number {
-    let slot = hashBytes(keys, offset, this.#keySize) & this.#mask;
-    for (;;) {
-      const entry = this.#slots[slot] ?? -1;
-      if (entry === -1) return -1;
-      if (equalAt(this.#keys, entry * this.#keySize, keys, offset, this.#keySize)) return entry;
-      slot = (slot + 1) & this.#mask;
-    }
-  }
-}
-
 /** True if `size` bytes of `a` at `aOffset` equal those of `b` at `bOffset`. */
 export function equalAt(
   a: Uint8Array,
@@ -176,12 +147,4 @@ export function equalAt(
 ): boolean {
   for (let i = 0; i < size; i++) if (a[aOffset + i] !== b[bOffset + i]) return false;
   return true;
-}
-
-function hashBytes(bytes: Uint8Array, offset: number, size: number): number {
-  let hash = 0x811c9dc5;
-  for (let i = offset; i < offset + size; i++) hash = Math.imul(hash ^ (bytes[i] ?? 0), 0x01000193);
-  hash ^= hash >>> 15;
-  hash = Math.imul(hash, 0x85ebca6b);
-  return (hash ^ (hash >>> 13)) >>> 0;
 }

@@ -6,15 +6,17 @@ import {
   type EntryText,
   entryAt,
   equalAt,
-  KeyIndex,
+  indexFewKeys,
   type KindDefinition,
   type Names,
+  type Owner,
   type PackedTable,
   packedKeySize,
+  wordsOf,
 } from "../compile/index.ts";
 import type { TableDiff } from "./diff.ts";
 import { forEachVisible, packedKeyOf } from "./observe.ts";
-import type { RawTable } from "./ports.ts";
+import { isOwn, ownerName, ownerOf, viewOf, visiblePayload } from "./versions.ts";
 
 export type ChangeAction = "add" | "change" | "remove" | "move" | "repair";
 
@@ -28,6 +30,8 @@ export interface LogicalChange {
   readonly after: Uint8Array | undefined;
   /** Index into the desired state's origins; 0 for none. */
   readonly origin: number;
+  /** Whose the entry is that the kernel holds, or else shall hold. */
+  readonly owner: Owner;
 }
 
 /** A change in words. */
@@ -39,77 +43,105 @@ export interface DescribedChange {
   readonly after: string | undefined;
   /** Where the policy says so; absent for what goes. */
   readonly position: Position | undefined;
+  /** Whose the entry is, or was before Git's took its place. */
+  readonly owner: Owner;
 }
 
-/** The changes of one table. `wanted` is the table as compiled. */
-export function logicalChanges(diff: TableDiff, wanted: PackedTable, generation: bigint): LogicalChange[] {
-  return diff.spec.shape === "ordered"
-    ? orderedChanges(diff, wanted, generation)
-    : keyedChanges(diff, generation);
+/** Changes in words, up to a number that anybody would look at; the rest is counted. */
+export interface DescribedChanges {
+  readonly items: readonly DescribedChange[];
+  readonly more: Readonly<Record<"add" | "change" | "remove", number>>;
 }
 
-function keyedChanges(diff: TableDiff, generation: bigint): LogicalChange[] {
+/** Changes that are put into words. */
+const describedMost = 10_000;
+
+/** Counts as people count: a move or a repair is a change. */
+export function countedAs(action: ChangeAction): "add" | "change" | "remove" {
+  return action === "add" || action === "remove" ? action : "change";
+}
+
+/** The changes of one table, one after the other. `wanted` is the table as compiled. */
+export function logicalChanges(
+  diff: TableDiff,
+  wanted: PackedTable,
+  generation: bigint,
+): Iterable<LogicalChange> {
+  const changes = diff.spec.shape === "ordered" ? orderedChanges : keyedChanges;
+  return { [Symbol.iterator]: () => changes(diff, wanted, generation) };
+}
+
+function* keyedChanges(diff: TableDiff, _: PackedTable, generation: bigint): Generator<LogicalChange> {
+  const { spec, observed, desired, changes } = diff;
+  const see = observedReader(diff, generation);
+  for (let n = 0; n < changes.count; n++) {
+    const entry = changes.observedAt(n);
+    const i = changes.desiredAt(n);
+    const seen = see(entry);
+    yield {
+      table: spec.name,
+      action: changes.kindAt(n),
+      key: i >= 0 ? entryAt(desired.keys, spec.keySize, i) : entryAt(observed.keys, spec.keySize, entry),
+      before: seen.payload,
+      after: i < 0 ? undefined : entryAt(desired.payloads, spec.payloadSize, i),
+      origin: i < 0 ? 0 : (desired.origins[i] ?? 0),
+      owner: seen.owner === undefined ? diff.owner : ownerName(seen.owner),
+    };
+  }
+}
+
+/** What packets see of an observed entry, and whose it is. */
+function observedReader({ spec, observed }: TableDiff, generation: bigint) {
+  const view = viewOf(observed.values);
+  return (
+    entry: number,
+  ): { readonly payload: Uint8Array | undefined; readonly owner: number | undefined } => {
+    if (entry < 0) return { payload: undefined, owner: undefined };
+    const at = { offset: entry * spec.valueSize, generation: Number(generation) };
+    const payload = visiblePayload(spec, view, at);
+    if (!isOwn(spec, view, payload)) return { payload: undefined, owner: undefined };
+    return {
+      payload: observed.values.subarray(payload, payload + spec.payloadSize),
+      owner: ownerOf(spec, view, payload),
+    };
+  };
+}
+
+function* orderedChanges(diff: TableDiff, wanted: PackedTable, generation: bigint): Generator<LogicalChange> {
   const { spec, observed, desired } = diff;
-  const visible = visiblePayloads(observed, generation);
-  return diff.changes.map(({ kind, observed: entry, desired: i }) => ({
-    table: spec.name,
-    action: kind,
-    key: i >= 0 ? entryAt(desired.keys, spec.keySize, i) : entryAt(observed.keys, spec.keySize, entry),
-    before: entry < 0 ? undefined : visible.get(entry),
-    after: i < 0 ? undefined : entryAt(desired.payloads, spec.payloadSize, i),
-    origin: i < 0 ? 0 : (desired.origins[i] ?? 0),
-  }));
-}
-
-function orderedChanges(diff: TableDiff, wanted: PackedTable, generation: bigint): LogicalChange[] {
-  const { spec, observed, desired } = diff;
-  if (diff.changes.length === 0) return [];
+  if (diff.changes.count === 0) return;
   const size = packedKeySize(spec);
-  const payloads = visiblePayloads(observed, generation);
-  const index = new KeyIndex(wanted.keys, size);
-  const changes: LogicalChange[] = [];
+  const common = { table: spec.name, owner: diff.owner };
+  const index = indexFewKeys(wanted.keys, size);
   const met = new Uint8Array(wanted.count);
-  forEachVisible(observed, generation, (entry, at) => {
+  const visible: { readonly entry: number; readonly at: number }[] = [];
+  forEachVisible(observed, { generation }, (entry, at) => visible.push({ entry, at }));
+  for (const { entry, at } of visible) {
     const key = packedKeyOf(observed, entry, at);
-    const before = payloads.get(entry);
-    const i = index.find(key);
+    const before = observed.values.subarray(at, at + spec.payloadSize);
+    const i = index.find(wordsOf(key));
     if (i < 0 || met[i] === 1) {
-      changes.push({ table: spec.name, action: "remove", key, before, after: undefined, origin: 0 });
-      return;
+      yield { ...common, action: "remove", key, before, after: undefined, origin: 0 };
+      continue;
     }
     met[i] = 1;
     const after = entryAt(wanted.payloads, spec.payloadSize, i);
-    const same = before !== undefined && equalAt(before, 0, after, 0, spec.payloadSize);
+    const same = equalAt(before, 0, after, 0, spec.payloadSize);
     const moved = !equalAt(observed.keys, entry * spec.keySize, desired.keys, i * spec.keySize, spec.keySize);
-    if (same && !moved) return;
-    const action = same ? "move" : "change";
-    changes.push({ table: spec.name, action, key, before, after, origin: wanted.origins[i] ?? 0 });
-  });
+    if (same && !moved) continue;
+    yield { ...common, action: same ? "move" : "change", key, before, after, origin: wanted.origins[i] ?? 0 };
+  }
   for (let i = 0; i < wanted.count; i++) {
     if (met[i] === 1) continue;
-    changes.push({
-      table: spec.name,
-      action: "add",
-      key: entryAt(wanted.keys, size, i),
-      before: undefined,
-      after: entryAt(wanted.payloads, spec.payloadSize, i),
-      origin: wanted.origins[i] ?? 0,
-    });
+    const key = entryAt(wanted.keys, size, i);
+    const after = entryAt(wanted.payloads, spec.payloadSize, i);
+    yield { ...common, action: "add", key, before: undefined, after, origin: wanted.origins[i] ?? 0 };
   }
-  for (const change of diff.changes) {
-    if (change.kind !== "repair") continue;
-    const key = entryAt(observed.keys, spec.keySize, change.observed);
-    changes.push({ table: spec.name, action: "repair", key, before: undefined, after: undefined, origin: 0 });
+  for (let n = 0; n < diff.changes.count; n++) {
+    if (diff.changes.kindAt(n) !== "repair") continue;
+    const key = entryAt(observed.keys, spec.keySize, diff.changes.observedAt(n));
+    yield { ...common, action: "repair", key, before: undefined, after: undefined, origin: 0 };
   }
-  return changes;
-}
-
-function visiblePayloads(raw: RawTable, generation: bigint): Map<number, Uint8Array> {
-  const payloads = new Map<number, Uint8Array>();
-  forEachVisible(raw, generation, (entry, at) => {
-    payloads.set(entry, raw.values.subarray(at, at + raw.spec.payloadSize));
-  });
-  return payloads;
 }
 
 export interface Describer {
@@ -120,9 +152,14 @@ export interface Describer {
 }
 
 /** Puts changes into words; changes of one subject (a rule in several records) become one. */
-export function describeChanges(changes: readonly LogicalChange[], describer: Describer): DescribedChange[] {
+export function describeChanges(changes: Iterable<LogicalChange>, describer: Describer): DescribedChanges {
   const described = new Map<string, DescribedChange>();
+  const more = { add: 0, change: 0, remove: 0 };
   for (const change of changes) {
+    if (described.size >= describedMost) {
+      more[countedAs(change.action)]++;
+      continue;
+    }
     const kind = describer.kinds.find((k) => k.tables.some((t) => t.name === change.table));
     if (kind === undefined) continue;
     const words = (payload: Uint8Array | undefined): EntryText | undefined =>
@@ -139,9 +176,10 @@ export function describeChanges(changes: readonly LogicalChange[], describer: De
       before: joinDetails(known?.before, before?.detail),
       after: joinDetails(known?.after, after?.detail),
       position: known?.position ?? positionOf(change, describer.desired),
+      owner: known?.owner ?? change.owner,
     });
   }
-  return [...described.values()];
+  return { items: [...described.values()], more };
 }
 
 function joinDetails(known: string | undefined, detail: string | undefined): string | undefined {
@@ -150,6 +188,5 @@ function joinDetails(known: string | undefined, detail: string | undefined): str
 }
 
 function positionOf(change: LogicalChange, desired: DesiredState | undefined): Position | undefined {
-  const origin = change.after === undefined ? undefined : desired?.origins[change.origin];
-  return origin?.document.locate(origin.path);
+  return change.after === undefined ? undefined : desired?.origins[change.origin];
 }

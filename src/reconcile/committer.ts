@@ -8,13 +8,14 @@ import {
   formatRevision,
   type Revision,
 } from "../base/index.ts";
+import { appliedTable } from "../compile/index.ts";
 import { readApplied } from "./applied.ts";
 import type { AttemptWriter, Written } from "./attempts.ts";
-import { digestObserved } from "./digest.ts";
-import { confirmDigests, type Drafts } from "./drafts.ts";
-import { type ObservedState, observe } from "./observe.ts";
+import { digestDesired, digestObserved } from "./digest.ts";
+import type { Drafts } from "./drafts.ts";
+import type { ObservedState } from "./observe.ts";
 import type { CommittedOutcome, Outcome } from "./outcome.ts";
-import { describePlan, makePlan, type Plan, type PlanInput } from "./plan.ts";
+import { describePlan, makePlan, type Plan, type PlanInput, touchesOnly } from "./plan.ts";
 import type { AttemptLog, Datapath, Logger, Trigger } from "./ports.ts";
 import type { PreparedPolicy } from "./prepare-policy.ts";
 import { type Recovery, recover } from "./recover.ts";
@@ -80,20 +81,16 @@ export class Committer {
   /** Throws if nothing was committed; never afterwards. */
   async commit(work: Work): Promise<CommittedOutcome | (Outcome & { readonly kind: "up-to-date" })> {
     const { revision, prepared, observed } = work;
-    const record = this.#drafts.appliedFor(revision, observed, work.held);
-    if (makePlan(this.#drafts.planInput(prepared.desired, observed, record)).empty) {
-      return { kind: "up-to-date", revision };
-    }
     // What is written is what the policy says at this time: drift is measured against it from now on.
-    const timeS = Math.floor(work.now / 1000);
-    const input = this.#drafts.planInput(prepared.desired, observed, { ...record, timeS });
-    const plan = makePlan(input);
+    const record = this.#drafts.appliedFor(revision, work.held, work.now);
+    const input = this.#drafts.planInput(prepared.desired, observed, record);
+    const plan = await makePlan(input);
+    if (plan.empty || onlyTheTimeMoved(plan, work)) return { kind: "up-to-date", revision };
     const changes = describePlan(plan, input);
     await this.#o.attempts.reserve();
     const result = await this.#transact(plan);
     const kind = kindOf(work, plan);
     const warnings = prepared.diagnostics.map(formatDiagnostic);
-    const after = await this.#confirm(input, warnings);
     await this.#record({
       outcome: kind,
       reason: "Succeeded",
@@ -102,8 +99,7 @@ export class Committer {
       trigger: work.trigger,
       plan,
       result,
-      digests:
-        after === undefined ? null : { before: digestObserved(observed), after: digestObserved(after) },
+      digests: { before: await digestObserved(observed), after: await digestWanted(input) },
       diagnostics: warnings,
     });
     return { kind, revision, plan, changes, result, warnings };
@@ -111,7 +107,7 @@ export class Committer {
 
   async #transact(plan: Plan): Promise<TransactionResult> {
     try {
-      const result = await runTransaction(this.#o.datapath, plan.transaction, this.#o.clock);
+      const result = await runTransaction(this.#o.datapath, plan.transaction, { clock: this.#o.clock });
       if (result.settleError !== undefined) {
         this.#untidy = true;
         const { message } = result.settleError;
@@ -122,20 +118,6 @@ export class Committer {
       // A failed abort says so; any other failure was cleaned up, and looking again costs little.
       this.#untidy = true;
       throw error;
-    }
-  }
-
-  /** What packets see now; undefined, with a warning, if it cannot be read or is not what was planned. */
-  async #confirm(input: PlanInput, warnings: string[]): Promise<ObservedState | undefined> {
-    try {
-      const after = await observe(this.#o.datapath);
-      confirmDigests(input, after);
-      return after;
-    } catch (thrown) {
-      const { message } = asPenstockError(thrown);
-      this.#o.log.error({ error: message }, "Committed, but what the kernel holds could not be confirmed");
-      warnings.push(`committed, but not confirmed: ${message}`);
-      return undefined;
     }
   }
 
@@ -151,6 +133,20 @@ export class Committer {
       );
     }
   }
+}
+
+/** The same revision, held as before, and no entry that is not as it should be: there is nothing to record. */
+function onlyTheTimeMoved(plan: Plan, { revision, observed, held }: Work): boolean {
+  const before = readApplied(observed);
+  return before?.commit === revision.commit && before.held === held && touchesOnly(plan, appliedTable.name);
+}
+
+/** What the transaction has read back before its commit: that this is what packets will see. */
+async function digestWanted({ desired, applied }: PlanInput): Promise<Record<string, string>> {
+  const digests: Record<string, string> = {};
+  for (const [name, table] of desired.tables) digests[name] = await digestDesired(table);
+  digests[appliedTable.name] = await digestDesired(applied);
+  return digests;
 }
 
 function kindOf(work: Work, plan: Plan): CommittedOutcome["kind"] {

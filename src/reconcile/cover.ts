@@ -1,61 +1,125 @@
 // Covering prefixes. The longest match hides shorter ones, so an entry of a prefix table that exists on one side
 // only must repeat, on the other, what the nearest shorter prefix says there.
-import { KeyIndex, type PackedTable, type TableSpec } from "../compile/index.ts";
-import type { RawTable } from "./ports.ts";
-import { isOwn, presence, sideOffset, viewOf, visibleSide } from "./versions.ts";
+import { indexKeys, type KeyIndex, owners, presence, wordsOf } from "../compile/index.ts";
+import type { TableDiff } from "./diff.ts";
+import { isOwn, ownerOf, viewOf, visiblePayload } from "./versions.ts";
 
-/** Finds what covers a key: the nearest shorter prefix of the same table that is an entry of its own. */
-export interface CoverIndex {
-  /** The covering entry's payload, marked as inherited; undefined if nothing covers the key. */
-  coverOf(key: Uint8Array): Uint8Array | undefined;
+/** Finds what covers a key: the payload of the nearest shorter prefix, marked as inherited, or undefined. */
+export interface Covers {
+  /** What covers the key for packets that see the old generation. */
+  before(key: Uint8Array): Uint8Array | undefined;
+  /** What covers it for those that see the new one. */
+  after(key: Uint8Array): Uint8Array | undefined;
 }
 
-/** Covers among the entries that packets see at `generation`. */
-export function coversOfObserved(raw: RawTable, generation: bigint): CoverIndex {
-  const view = viewOf(raw.values);
-  return coverIndex(raw.spec, raw.keys, raw.count, (entry) => {
-    const value = entry * raw.spec.valueSize;
-    const at = sideOffset(raw.spec, value, visibleSide(view, value, generation));
-    return isOwn(raw.spec, raw.values, at) ? raw.values.subarray(at, at + raw.spec.payloadSize) : undefined;
+const noCovers: Covers = { before: () => undefined, after: () => undefined };
+
+/**
+ * The covers of one table's transaction. What packets see before and after it is what is desired, what is observed
+ * of that, and what is observed besides: so the index that the comparison made finds all but the last, and nothing
+ * is paid where no prefix can cover another.
+ */
+export async function findCovers(diff: TableDiff, generation: bigint): Promise<Covers> {
+  if (diff.spec.shape !== "prefix" || diff.changes.count === 0) return noCovers;
+  const lengths = lengthsOf(diff);
+  if (lengths.length < 2) return noCovers;
+  return new TableCovers(diff, {
+    generation: Number(generation),
+    lengths,
+    besides: await indexBesides(diff),
   });
 }
 
-/** Covers among desired entries. */
-export function coversOfDesired(table: PackedTable): CoverIndex {
-  const size = table.spec.payloadSize;
-  return coverIndex(table.spec, table.keys, table.count, (entry) =>
-    table.payloads.subarray(entry * size, (entry + 1) * size),
-  );
+/** Prefix lengths that occur, the longest first: only these are probed. */
+function lengthsOf(diff: TableDiff): number[] {
+  const { spec, desired, observed, unmatched } = diff;
+  const lengths = new Set<number>();
+  const desiredKeys = viewOf(desired.keys);
+  for (let i = 0; i < desired.count; i++) lengths.add(desiredKeys.getUint32(i * spec.keySize, true));
+  const observedKeys = viewOf(observed.keys);
+  for (const entry of unmatched) lengths.add(observedKeys.getUint32(entry * spec.keySize, true));
+  return [...lengths].sort((a, b) => b - a);
 }
 
-function coverIndex(
-  spec: TableSpec,
-  keys: Uint8Array,
-  count: number,
-  payloadOf: (entry: number) => Uint8Array | undefined,
-): CoverIndex {
-  const view = viewOf(keys);
-  const lengths = new Set<number>();
-  for (let i = 0; i < count; i++) lengths.add(view.getUint32(i * spec.keySize, true));
-  // Only lengths that occur are probed: a table of single hosts has no covering prefixes to look for.
-  const descending = [...lengths].sort((a, b) => b - a);
-  let index: KeyIndex | undefined;
-  return {
-    coverOf(key) {
-      const length = viewOf(key).getUint32(0, true);
-      for (const shorter of descending) {
-        if (shorter >= length) continue;
-        index ??= new KeyIndex(keys, spec.keySize);
-        const entry = index.find(shortenKey(key, shorter));
-        const payload = entry < 0 ? undefined : payloadOf(entry);
-        if (payload === undefined) continue;
-        const inherited = new Uint8Array(payload);
-        inherited[spec.presenceOffset] = presence.inherited;
-        return inherited;
-      }
-      return undefined;
-    },
-  };
+/** An index of the observed entries that are not desired. */
+async function indexBesides({ spec, observed, unmatched }: TableDiff): Promise<KeyIndex> {
+  const { keySize } = spec;
+  const keys = new Uint8Array(unmatched.length * keySize);
+  unmatched.forEach((entry, i) => {
+    keys.set(observed.keys.subarray(entry * keySize, (entry + 1) * keySize), i * keySize);
+  });
+  return indexKeys(keys, keySize);
+}
+
+interface CoverOptions {
+  readonly generation: number;
+  readonly lengths: readonly number[];
+  readonly besides: KeyIndex;
+}
+
+class TableCovers implements Covers {
+  readonly #diff: TableDiff;
+  readonly #o: CoverOptions;
+  readonly #values: DataView;
+
+  constructor(diff: TableDiff, options: CoverOptions) {
+    this.#diff = diff;
+    this.#o = options;
+    this.#values = viewOf(diff.observed.values);
+  }
+
+  before(key: Uint8Array): Uint8Array | undefined {
+    return this.#nearest(key, (wanted, besides) => {
+      if (wanted >= 0) return this.#observed(this.#diff.matches[wanted] ?? -1);
+      return besides < 0 ? undefined : this.#observed(this.#diff.unmatched[besides] ?? -1);
+    });
+  }
+
+  after(key: Uint8Array): Uint8Array | undefined {
+    return this.#nearest(key, (wanted, besides) => {
+      if (wanted >= 0) return this.#desired(wanted);
+      return besides < 0
+        ? undefined
+        : this.#observed(this.#diff.unmatched[besides] ?? -1, { thatStays: true });
+    });
+  }
+
+  #nearest(
+    key: Uint8Array,
+    payloadOf: (wanted: number, besides: number) => Uint8Array | undefined,
+  ): Uint8Array | undefined {
+    const { index } = this.#diff;
+    const length = viewOf(key).getUint32(0, true);
+    for (const shorter of this.#o.lengths) {
+      if (shorter >= length) continue;
+      const words = wordsOf(shortenKey(key, shorter));
+      const payload = payloadOf(index.find(words), this.#o.besides.find(words));
+      if (payload === undefined) continue;
+      const inherited = new Uint8Array(payload);
+      inherited[this.#diff.spec.presenceOffset] = presence.inherited;
+      return inherited;
+    }
+    return undefined;
+  }
+
+  #desired(entry: number): Uint8Array {
+    const { payloadSize } = this.#diff.spec;
+    return this.#diff.desired.payloads.subarray(entry * payloadSize, (entry + 1) * payloadSize);
+  }
+
+  /** What packets see of an observed entry, unless it is none of its own. */
+  #observed(
+    entry: number,
+    only: { readonly thatStays: boolean } = { thatStays: false },
+  ): Uint8Array | undefined {
+    const { spec, observed } = this.#diff;
+    if (entry < 0) return undefined;
+    const offset = entry * spec.valueSize;
+    const payload = visiblePayload(spec, this.#values, { offset, generation: this.#o.generation });
+    if (!isOwn(spec, this.#values, payload)) return undefined;
+    if (only.thatStays && ownerOf(spec, this.#values, payload) === owners[this.#diff.owner]) return undefined;
+    return observed.values.subarray(payload, payload + spec.payloadSize);
+  }
 }
 
 /** The key of the prefix of `length` bits that holds `key`'s: the length first, then bits in network order. */

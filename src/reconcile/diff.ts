@@ -1,168 +1,239 @@
 // Desired against observed, table by table: which kernel entries have to be written so that packets see what
 // is desired. Works on packed keys with one hash join; order and longest match are turned into plain keys first.
-import { bug, PenstockError } from "../base/index.ts";
+import { bug, startPace } from "../base/index.ts";
 import {
-  entryAt,
-  equalAt,
-  KeyIndex,
+  indexKeys,
+  type KeyIndex,
+  type Owner,
+  owners,
   type PackedTable,
-  packedKeySize,
   type TableSpec,
+  wordsOf,
 } from "../compile/index.ts";
-import { forEachVisible } from "./observe.ts";
-import { placeEntries } from "./place.ts";
+import { ChangeList } from "./change-list.ts";
+import { placeInSlots } from "./place-in-slots.ts";
 import type { RawTable } from "./ports.ts";
-import { isAtRest, isOwn, sideOffset, viewOf, visibleSide } from "./versions.ts";
+import { changedReference } from "./refusals.ts";
+import { isArray, isAtRest, isOwn, ownerOf, viewOf, visiblePayload } from "./versions.ts";
 
-/** What happens to one entry. `repair` shows packets nothing new but puts a damaged or half-written entry right. */
-export type ChangeKind = "add" | "change" | "remove" | "repair";
-
-export interface EntryChange {
-  readonly kind: ChangeKind;
-  /** Number of the entry in the observed table, or -1. */
-  readonly observed: number;
-  /** Number of the entry in the desired table, or -1 if it goes. */
-  readonly desired: number;
+/** What a table is compared for. */
+export interface DiffOptions {
+  readonly generation: bigint;
+  /** Entries that the map can hold. */
+  readonly capacity: number;
+  /** Whose entries are desired; all others are left alone. Default: Git's. */
+  readonly owner?: Owner;
 }
 
 export interface TableDiff {
   readonly spec: TableSpec;
+  /** Whose entries are compared. */
+  readonly owner: Owner;
   readonly observed: RawTable;
   /** Desired entries under the map's own keys: for ordered tables these are slots. */
   readonly desired: PackedTable;
-  readonly changes: readonly EntryChange[];
-  /** Entries that packets see now, and shall see. */
+  /** Finds desired entries by the map's key. */
+  readonly index: KeyIndex;
+  readonly changes: ChangeList;
+  /** For each desired entry the observed entry of the same key, or -1. */
+  readonly matches: Int32Array;
+  /** Observed entries that packets see and that are not desired: those that go, and those of other owners. */
+  readonly unmatched: readonly number[];
+  /** Entries of the owner that packets see now, and shall see. */
   readonly visibleBefore: number;
   readonly visibleAfter: number;
+  /** Entries of other owners. */
+  readonly others: number;
+  /** Most entries that the map holds while old and new stand side by side. */
+  readonly peak: number;
   /** Ordered tables: behind the last slot that packets see now, and shall see. */
   readonly endBefore: number;
   readonly end: number;
 }
 
-/** Compares one table. `capacity` is the number of entries that the map can hold. */
-export function diffTable(
+/** Entries that are compared between two looks at the clock. */
+const stepEntries = 16_384;
+
+/** Compares one table. Throws `table-full` if an ordered table has too few slots. */
+export async function diffTable(
   observed: RawTable,
   wanted: PackedTable,
-  at: { readonly generation: bigint; readonly capacity: number },
-): TableDiff {
+  options: DiffOptions,
+): Promise<TableDiff> {
   const { spec } = observed;
   if (wanted.spec.name !== spec.name) throw bug(`Cannot compare ${wanted.spec.name} with ${spec.name}`);
-  const desired = spec.shape === "ordered" ? placeInSlots(observed, wanted, at) : wanted;
-  const changes: EntryChange[] = [];
-  const index = new KeyIndex(observed.keys, spec.keySize);
-  const matched = new Uint8Array(observed.count);
-  for (let i = 0; i < desired.count; i++) {
-    const entry = index.find(desired.keys, i * spec.keySize);
-    if (entry >= 0) matched[entry] = 1;
-    const kind = compareEntry(observed, entry, desired, i, at.generation);
-    if (kind !== undefined) changes.push({ kind, observed: entry, desired: i });
+  const desired = spec.shape === "ordered" ? placeInSlots(observed, wanted, options) : wanted;
+  const index = await indexDesired(desired);
+  const join = new Join(observed, desired, { index, options });
+  const pace = startPace(`compare ${spec.name}`);
+  for (let from = 0; from < observed.count; from += stepEntries) {
+    join.meetObserved(from, Math.min(observed.count, from + stepEntries));
+    await pace.step(from);
   }
-  let visibleBefore = 0;
-  let endBefore = 0;
-  const slots = viewOf(observed.keys);
-  const view = viewOf(observed.values);
-  for (let entry = 0; entry < observed.count; entry++) {
-    const value = entry * spec.valueSize;
-    const payload = sideOffset(spec, value, visibleSide(view, value, at.generation));
-    const own = isOwn(spec, observed.values, payload);
-    if (own) {
-      visibleBefore++;
-      if (spec.shape === "ordered")
-        endBefore = Math.max(endBefore, slots.getUint32(entry * spec.keySize, true) + 1);
+  for (let from = 0; from < desired.count; from += stepEntries) {
+    join.collectDesired(from, Math.min(desired.count, from + stepEntries));
+    await pace.step(from);
+  }
+  return join.result();
+}
+
+const indexes = new WeakMap<PackedTable, KeyIndex>();
+
+/** One index for each desired table, however often it is compared. */
+async function indexDesired(desired: PackedTable): Promise<KeyIndex> {
+  const index = indexes.get(desired) ?? (await indexKeys(desired.keys, desired.spec.keySize));
+  indexes.set(desired, index);
+  return index;
+}
+
+/** The hash join: observed entries find theirs among the desired ones. */
+class Join {
+  readonly #observed: RawTable;
+  readonly #desired: PackedTable;
+  readonly #index: KeyIndex;
+  readonly #options: DiffOptions;
+  readonly #generation: number;
+  readonly #owner: number;
+  readonly #keys: { readonly observed: Uint32Array; readonly view: DataView };
+  readonly #values: DataView;
+  readonly #payloads: DataView;
+  readonly #matches: Int32Array;
+  /** For each desired entry: 0 not met, 1 to be written, 2 damaged, 3 in order. */
+  readonly #state: Uint8Array;
+  readonly #changes = new ChangeList();
+  readonly #gone: number[] = [];
+  readonly #damaged: number[] = [];
+  readonly #unmatched: number[] = [];
+  #visible = 0;
+  #others = 0;
+  #endBefore = 0;
+
+  constructor(
+    observed: RawTable,
+    desired: PackedTable,
+    { index, options }: { readonly index: KeyIndex; readonly options: DiffOptions },
+  ) {
+    this.#observed = observed;
+    this.#desired = desired;
+    this.#index = index;
+    this.#options = options;
+    this.#generation = Number(options.generation);
+    this.#owner = owners[options.owner ?? "git"];
+    this.#keys = { observed: wordsOf(observed.keys), view: viewOf(observed.keys) };
+    this.#values = viewOf(observed.values);
+    this.#payloads = viewOf(desired.payloads);
+    this.#matches = new Int32Array(desired.count).fill(-1);
+    this.#state = new Uint8Array(desired.count);
+  }
+
+  meetObserved(from: number, to: number): void {
+    const { spec } = this.#observed;
+    const keyWords = spec.keySize / 4;
+    for (let entry = from; entry < to; entry++) {
+      const value = entry * spec.valueSize;
+      const payload = visiblePayload(spec, this.#values, { offset: value, generation: this.#generation });
+      const isVisible = isOwn(spec, this.#values, payload);
+      const owner = ownerOf(spec, this.#values, payload);
+      const isOurs = isVisible && owner === this.#owner;
+      if (isOurs) this.#noteVisible(entry);
+      else if (isVisible) this.#others++;
+      const wanted = this.#index.find(this.#keys.observed, entry * keyWords);
+      if (wanted < 0) this.#meetUnwanted(entry, isVisible, isOurs);
+      else {
+        this.#matches[wanted] = entry;
+        // What has the say over a key stays, whoever else wants it.
+        const stays = isVisible && owner < this.#owner;
+        this.#state[wanted] = stays ? state.rests : this.#compare(entry, wanted, isVisible ? payload : -1);
+      }
     }
-    if (matched[entry] === 1) continue;
-    const rests = isAtRest(spec, entryAt(observed.keys, spec.keySize, entry), view, value, at.generation);
+  }
+
+  #noteVisible(entry: number): void {
+    const { spec } = this.#observed;
+    this.#visible++;
+    if (spec.shape !== "ordered") return;
+    this.#endBefore = Math.max(this.#endBefore, this.#keys.view.getUint32(entry * spec.keySize, true) + 1);
+  }
+
+  #meetUnwanted(entry: number, isVisible: boolean, isOurs: boolean): void {
+    const { spec } = this.#observed;
+    if (isVisible) this.#unmatched.push(entry);
+    if (isOurs) this.#gone.push(entry);
     // In arrays an absent slot at rest is simply free; in other maps nothing invisible may stay behind.
-    if (own) changes.push({ kind: "remove", observed: entry, desired: -1 });
-    else if (!rests || !isArray(spec)) changes.push({ kind: "repair", observed: entry, desired: -1 });
+    else if (!isVisible && (!isArray(spec) || !this.#isAtRest(entry))) this.#damaged.push(entry);
   }
-  return {
-    spec,
-    observed,
-    desired,
-    changes,
-    visibleBefore,
-    visibleAfter: desired.count,
-    endBefore,
-    end: spec.shape === "ordered" ? lastSlot(desired) + 1 : 0,
-  };
+
+  #compare(entry: number, wanted: number, payload: number): number {
+    const { spec } = this.#observed;
+    const size = spec.payloadSize;
+    const desired = wanted * size;
+    if (payload < 0) return state.differs;
+    for (let i = 0; i < size; i += 4) {
+      if (this.#values.getUint32(payload + i, true) === this.#payloads.getUint32(desired + i, true)) continue;
+      if (spec.shape === "references") throw changedReference(spec, this.#keys.observed[entry] ?? 0);
+      return state.differs;
+    }
+    return this.#isAtRest(entry) ? state.rests : state.damaged;
+  }
+
+  #isAtRest(entry: number): boolean {
+    const { spec } = this.#observed;
+    const place = {
+      keys: this.#keys.view,
+      key: entry * spec.keySize,
+      values: this.#values,
+      value: entry * spec.valueSize,
+    };
+    return isAtRest(spec, place, this.#generation);
+  }
+
+  collectDesired(from: number, to: number): void {
+    for (let wanted = from; wanted < to; wanted++) {
+      const found = this.#state[wanted];
+      if (found === state.rests) continue;
+      const entry = this.#matches[wanted] ?? -1;
+      const isSeen = entry >= 0 && this.#isVisible(entry);
+      const kind = found === state.damaged ? "repair" : isSeen ? "change" : "add";
+      this.#changes.add(kind, entry, wanted);
+    }
+  }
+
+  #isVisible(entry: number): boolean {
+    const { spec } = this.#observed;
+    const at = { offset: entry * spec.valueSize, generation: this.#generation };
+    return isOwn(spec, this.#values, visiblePayload(spec, this.#values, at));
+  }
+
+  result(): TableDiff {
+    const { spec, count } = this.#observed;
+    const desired = this.#desired;
+    const changes = this.#changes;
+    for (const entry of this.#gone) changes.add("remove", entry, -1);
+    for (const entry of this.#damaged) changes.add("repair", entry, -1);
+    const created = this.#matches.reduce((sum, entry) => sum + (entry < 0 ? 1 : 0), 0);
+    return {
+      spec,
+      owner: this.#options.owner ?? "git",
+      observed: this.#observed,
+      desired,
+      index: this.#index,
+      changes,
+      matches: this.#matches,
+      unmatched: this.#unmatched,
+      visibleBefore: this.#visible,
+      visibleAfter: desired.count,
+      others: this.#others,
+      peak: isArray(spec) ? desired.count : count + created,
+      endBefore: this.#endBefore,
+      end: spec.shape === "ordered" ? lastSlot(desired) + 1 : 0,
+    };
+  }
 }
 
-/** True for tables whose entries always exist and are written in place. */
-export function isArray(spec: TableSpec): boolean {
-  return spec.shape === "ordered" || spec.shape === "slots";
-}
-
-function compareEntry(
-  observed: RawTable,
-  entry: number,
-  desired: PackedTable,
-  wanted: number,
-  generation: bigint,
-): ChangeKind | undefined {
-  if (entry < 0) return "add";
-  const { spec } = observed;
-  const view = viewOf(observed.values);
-  const value = entry * spec.valueSize;
-  const payload = sideOffset(spec, value, visibleSide(view, value, generation));
-  if (!isOwn(spec, observed.values, payload)) return "add";
-  if (!equalAt(observed.values, payload, desired.payloads, wanted * spec.payloadSize, spec.payloadSize)) {
-    return "change";
-  }
-  const key = entryAt(observed.keys, spec.keySize, entry);
-  return isAtRest(spec, key, view, value, generation) ? undefined : "repair";
-}
-
-/** Gives every entry of an ordered table a slot, close to what the kernel has; keys become slot numbers. */
-function placeInSlots(
-  observed: RawTable,
-  wanted: PackedTable,
-  at: { readonly generation: bigint; readonly capacity: number },
-): PackedTable {
-  const { spec } = observed;
-  const size = packedKeySize(spec);
-  const identities = new Uint8Array(observed.count * size);
-  const slotOf = new Int32Array(observed.count).fill(-1);
-  const keys = viewOf(observed.keys);
-  let visible = 0;
-  forEachVisible(observed, at.generation, (entry, payload) => {
-    const identity = payload + (spec.identity?.offset ?? 0);
-    identities.set(observed.values.subarray(identity, identity + size), visible * size);
-    slotOf[visible++] = keys.getUint32(entry * spec.keySize, true);
-  });
-  const index = new KeyIndex(identities.subarray(0, visible * size), size);
-  const current = new Int32Array(wanted.count).fill(-1);
-  for (let i = 0; i < wanted.count; i++) {
-    const found = index.find(wanted.keys, i * size);
-    if (found >= 0) current[i] = slotOf[found] ?? -1;
-  }
-  const slots = placeEntries(current, at.capacity);
-  if (slots === undefined)
-    throw tableFull(spec.name, { wanted: wanted.count, capacity: at.capacity, peak: wanted.count });
-  const slotKeys = new Uint8Array(wanted.count * spec.keySize);
-  const view = viewOf(slotKeys);
-  slots.forEach((slot, i) => {
-    view.setUint32(i * spec.keySize, slot, true);
-  });
-  return { ...wanted, spec: { ...spec, identity: undefined }, keys: slotKeys };
-}
+/** What is found of a desired entry. */
+const state = { missing: 0, differs: 1, damaged: 2, rests: 3 } as const;
 
 function lastSlot(desired: PackedTable): number {
-  if (desired.count === 0) return -1;
-  return viewOf(desired.keys).getUint32((desired.count - 1) * desired.spec.keySize, true);
-}
-
-/** The refusal of a plan that the kernel could not hold, with the numbers. */
-export function tableFull(
-  table: string,
-  n: { readonly wanted: number; readonly capacity: number; readonly peak: number },
-): PenstockError {
-  const during = n.peak > n.wanted ? `, ${n.peak} while old and new stand side by side` : "";
-  return new PenstockError({
-    code: "table-full",
-    disposition: "stalled",
-    message: `Cannot prepare ${table}: the policy needs ${n.wanted} entries${during}, and the table holds ${n.capacity}`,
-    remedy: "Raise the limit in the agent's configuration (limits), or make the policy smaller",
-    data: { table, wanted: n.wanted, peak: n.peak, capacity: n.capacity },
-  });
+  const { keySize } = desired.spec;
+  return desired.count === 0 ? -1 : viewOf(desired.keys).getUint32((desired.count - 1) * keySize, true);
 }

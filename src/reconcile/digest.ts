@@ -1,66 +1,99 @@
-// Digests of what packets see: equal states have equal digests, whatever stands on the hidden sides and, for
-// ordered tables, in whichever slots the entries are.
+// Digests of what packets see of Git's entries: equal states have equal digests, whatever stands on the hidden sides
+// and, for ordered tables, in whichever slots the entries are.
 import { createHash } from "node:crypto";
+import { startPace } from "../base/index.ts";
 import type { PackedTable, TableSpec } from "../compile/index.ts";
 import { forEachVisible, type ObservedState } from "./observe.ts";
+import type { RawTable } from "./ports.ts";
+import { sortKeys } from "./sort-keys.ts";
 import { viewOf } from "./versions.ts";
 
 /** Hex SHA-256 of each table's visible entries, by table name. */
-export function digestObserved(observed: ObservedState): Record<string, string> {
+export async function digestObserved(observed: ObservedState): Promise<Record<string, string>> {
   const digests: Record<string, string> = {};
-  for (const [name, raw] of observed.tables) {
-    const { spec } = raw;
-    const places: Place[] = [];
-    forEachVisible(raw, observed.generation, (entry, at) => {
-      places.push({ key: entry * spec.keySize, payload: at });
-    });
-    digests[name] = digestEntries(spec, { keys: raw.keys, payloads: raw.values, places });
-  }
+  for (const [name, raw] of observed.tables) digests[name] = await digestRaw(raw, observed.generation);
   return digests;
 }
 
-/** The digest that a table has when packets see exactly these entries. */
-export function digestDesired(table: PackedTable): string {
-  const { spec, keys, payloads } = table;
-  const places: Place[] = [];
-  for (let i = 0; i < table.count; i++) places.push({ key: i * spec.keySize, payload: i * spec.payloadSize });
-  return digestEntries(spec, { keys, payloads, places, inOrder: spec.shape === "ordered" });
+async function digestRaw(raw: RawTable, generation: bigint): Promise<string> {
+  const { spec } = raw;
+  const entries = new Uint32Array(raw.count);
+  const payloads = new Uint32Array(raw.count);
+  let count = 0;
+  forEachVisible(raw, { generation }, (entry, at) => {
+    entries[count] = entry;
+    payloads[count++] = at;
+  });
+  if (spec.shape === "ordered") {
+    const slots = viewOf(raw.keys);
+    const slotOf = (i: number) => slots.getUint32((entries[i] ?? 0) * spec.keySize, true);
+    const order = Uint32Array.from({ length: count }, (_, i) => i).sort((a, b) => slotOf(a) - slotOf(b));
+    return digestInOrder(spec, order, {
+      keys: undefined,
+      payloads: raw.values,
+      payloadAt: (i) => payloads[i] ?? 0,
+    });
+  }
+  const keys = new Uint8Array(count * spec.keySize);
+  for (let i = 0; i < count; i++) {
+    const at = (entries[i] ?? 0) * spec.keySize;
+    keys.set(raw.keys.subarray(at, at + spec.keySize), i * spec.keySize);
+  }
+  return digestInOrder(spec, await sortKeys(keys, spec.keySize), {
+    keys,
+    payloads: raw.values,
+    payloadAt: (i) => payloads[i] ?? 0,
+  });
 }
 
-interface Place {
-  readonly key: number;
-  readonly payload: number;
+const digests = new WeakMap<PackedTable, string>();
+
+/** The digest that a table has when packets see exactly these entries. */
+export async function digestDesired(table: PackedTable): Promise<string> {
+  const known = digests.get(table);
+  if (known !== undefined) return known;
+  const { spec, keys, payloads, count } = table;
+  const ordered = spec.shape === "ordered";
+  const order = ordered
+    ? Uint32Array.from({ length: count }, (_, i) => i)
+    : await sortKeys(keys, spec.keySize);
+  const digest = await digestInOrder(spec, order, {
+    keys: ordered ? undefined : keys,
+    payloads,
+    payloadAt: (i) => i * spec.payloadSize,
+  });
+  digests.set(table, digest);
+  return digest;
 }
 
 interface Entries {
-  readonly keys: Uint8Array;
+  /** Undefined where keys are only places. */
+  readonly keys: Uint8Array | undefined;
   readonly payloads: Uint8Array;
-  readonly places: Place[];
-  /** The places are in the table's order already. */
-  readonly inOrder?: boolean;
+  payloadAt(entry: number): number;
 }
 
-function digestEntries(spec: TableSpec, entries: Entries): string {
-  const { keys, payloads, places } = entries;
+/** Entries that are hashed at once. */
+const chunkEntries = 8192;
+
+async function digestInOrder(spec: TableSpec, order: Uint32Array, entries: Entries): Promise<string> {
+  const { keys, payloads } = entries;
+  const keySize = keys === undefined ? 0 : spec.keySize;
+  const size = keySize + spec.payloadSize;
   const hash = createHash("sha256");
-  const ordered = spec.shape === "ordered";
-  if (ordered && entries.inOrder !== true) {
-    const slots = viewOf(keys);
-    places.sort((a, b) => slots.getUint32(a.key, true) - slots.getUint32(b.key, true));
-  } else if (!ordered) {
-    places.sort((a, b) => compareAt(keys, a.key, b.key, spec.keySize));
-  }
-  for (const { key, payload } of places) {
-    if (!ordered) hash.update(keys.subarray(key, key + spec.keySize));
-    hash.update(payloads.subarray(payload, payload + spec.payloadSize));
+  const chunk = new Uint8Array(Math.min(chunkEntries, order.length) * size);
+  const pace = startPace(`hash ${spec.name}`);
+  for (let from = 0; from < order.length; from += chunkEntries) {
+    const to = Math.min(order.length, from + chunkEntries);
+    for (let n = from; n < to; n++) {
+      const i = order[n] ?? 0;
+      const at = (n - from) * size;
+      if (keys !== undefined) chunk.set(keys.subarray(i * keySize, (i + 1) * keySize), at);
+      const payload = entries.payloadAt(i);
+      chunk.set(payloads.subarray(payload, payload + spec.payloadSize), at + keySize);
+    }
+    hash.update(chunk.subarray(0, (to - from) * size));
+    await pace.step(from);
   }
   return hash.digest("hex");
-}
-
-function compareAt(bytes: Uint8Array, a: number, b: number, size: number): number {
-  for (let i = 0; i < size; i++) {
-    const difference = (bytes[a + i] ?? 0) - (bytes[b + i] ?? 0);
-    if (difference !== 0) return difference;
-  }
-  return 0;
 }

@@ -1,22 +1,15 @@
 // From a revision and what was observed to what a plan is made of. Reads the host's interfaces and the clock through
 // ports; changes nothing.
-import { bug, type Clock, type Revision } from "../base/index.ts";
-import {
-  type Applied,
-  appliedTable,
-  type DesiredState,
-  type IdRange,
-  type IdSpace,
-  type KindDefinition,
-} from "../compile/index.ts";
+import type { Clock, Revision } from "../base/index.ts";
+import type { Applied, DesiredState, IdRange, IdSpace, KindDefinition } from "../compile/index.ts";
+import { type PolicySet, parsePolicy, selectForNode } from "../policy/index.ts";
 import { appliedEntries, readApplied } from "./applied.ts";
-import { digestDesired, digestObserved } from "./digest.ts";
-import { type DriftReport, driftOf } from "./drift.ts";
+import { type Comparison, compareToApplied } from "./drift.ts";
 import { knownIds } from "./names.ts";
 import type { ObservedState } from "./observe.ts";
 import type { PlanInput } from "./plan.ts";
 import type { Datapath } from "./ports.ts";
-import { type PreparedPolicy, preparePolicy } from "./prepare-policy.ts";
+import { type PolicyInput, type PreparedPolicy, preparePolicy } from "./prepare-policy.ts";
 
 export interface DraftOptions {
   readonly datapath: Datapath;
@@ -25,6 +18,17 @@ export interface DraftOptions {
   readonly idRanges: Readonly<Record<IdSpace, IdRange>>;
   /** The host's labels. */
   readonly labels: Readonly<Record<string, string>>;
+  /** Where policy is parsed and compiled; in this thread unless somebody else does it. */
+  readonly prepare?: (input: PolicyInput) => Promise<PreparedPolicy>;
+}
+
+/**
+ * A revision and what it means on this host, as of the time that it was applied: what drift is measured against. The
+ * documents themselves are not kept: of a million prefixes they would be most of the agent's memory.
+ */
+export interface Known {
+  readonly revision: Revision;
+  readonly desired: DesiredState;
 }
 
 export class Drafts {
@@ -35,9 +39,10 @@ export class Drafts {
   }
 
   /** What the revision means on this host at `now` (milliseconds since the epoch), or what is wrong with it. */
-  prepare(revision: Revision, observed: ObservedState, now = this.#o.clock.now()): PreparedPolicy {
+  async prepare(revision: Revision, observed: ObservedState, now: number): Promise<PreparedPolicy> {
     const { kinds, labels, datapath, idRanges } = this.#o;
-    return preparePolicy({
+    const prepare = this.#o.prepare ?? preparePolicy;
+    return prepare({
       files: revision.files,
       labels,
       kinds,
@@ -60,49 +65,21 @@ export class Drafts {
     };
   }
 
-  /** Keeps the time of the record if it says the same, so that nothing is written for nothing. */
-  appliedFor(revision: Revision, observed: ObservedState, held: string | undefined): Applied {
-    const before = readApplied(observed);
-    const same = before?.commit === revision.commit && before.held === held;
-    return {
-      commit: revision.commit,
-      held,
-      timeS: same ? before.timeS : Math.floor(this.#o.clock.now() / 1000),
-    };
+  /** The record that says what is applied: what the policy says at `timeS` is written. */
+  appliedFor(revision: Revision, held: string | undefined, now: number): Applied {
+    return { commit: revision.commit, held, timeS: Math.floor(now / 1000) };
   }
 
-  /** True if the clock alone has changed what the revision in force means: a rule has reached its last day. */
-  clockMoved(inForce: Revision, observed: ObservedState): boolean {
+  /** Where the kernel departs from what was applied. */
+  compare(inForce: Known, observed: ObservedState): Promise<Comparison> {
     const applied = readApplied(observed);
-    if (applied === undefined) return false;
-    const [then, now] = [applied.timeS * 1000, this.#o.clock.now()].map((at) =>
-      this.prepare(inForce, observed, at),
-    );
-    if (then?.ok !== true || now?.ok !== true) return false;
-    const before = then.desired.tables;
-    return [...now.desired.tables].some(([name, table]) => {
-      const old = before.get(name);
-      return old === undefined || digestDesired(old) !== digestDesired(table);
-    });
+    const timeS = applied?.timeS ?? Math.floor(this.#o.clock.now() / 1000);
+    const record: Applied = { commit: inForce.revision.commit, held: applied?.held, timeS };
+    return compareToApplied(this.planInput(inForce.desired, observed, record));
   }
 
-  /** Where the kernel departs from the revision in force. */
-  findDrift(inForce: Revision, observed: ObservedState): DriftReport | undefined {
-    const applied = readApplied(observed);
-    // As of when it was applied: what expired since is a change, not drift.
-    const then = applied === undefined ? this.#o.clock.now() : applied.timeS * 1000;
-    const prepared = this.prepare(inForce, observed, then);
-    if (!prepared.ok) return undefined;
-    const record: Applied = { commit: inForce.commit, held: applied?.held, timeS: Math.floor(then / 1000) };
-    return driftOf(this.planInput(prepared.desired, observed, record));
-  }
-}
-
-/** Throws a bug error unless packets see exactly what was planned. */
-export function confirmDigests(input: PlanInput, after: ObservedState): void {
-  const found = digestObserved(after);
-  for (const [name, table] of [...input.desired.tables, [appliedTable.name, input.applied] as const]) {
-    if (found[name] === digestDesired(table)) continue;
-    throw bug(`Cannot confirm the commit: ${name} does not hold what was planned`, { table: name });
+  /** The documents of a revision that are in force on this host. */
+  policyOf(revision: Revision): PolicySet {
+    return selectForNode(parsePolicy(revision.files).checkable, this.#o.labels);
   }
 }

@@ -1,28 +1,41 @@
 // Drift: where the kernel departs from the revision in force because somebody else wrote its maps or moved its
 // programs. That the host changed (an interface appeared or went) is not drift.
 import { interfacesTable } from "../compile/index.ts";
-import type { DescribedChange, LogicalChange } from "./changes.ts";
+import type { DescribedChanges, LogicalChange } from "./changes.ts";
 import type { TableDiff } from "./diff.ts";
 import { describePlan, makePlan, type Plan, type PlanInput } from "./plan.ts";
 
 export interface DriftReport {
   /** Each departure in words: `add` is missing in the kernel, `remove` is there without a reason. */
-  readonly entries: readonly DescribedChange[];
+  readonly entries: DescribedChanges;
   /** Programs that should be attached and are not, and rules that packets do not get to. */
   readonly attachments: readonly string[];
-  /** Whether, besides, interfaces came or went since. */
-  readonly hostChanged: boolean;
+  /** How many departures these are. */
+  readonly count: number;
   /** What would put it right. */
   readonly plan: Plan;
   /** Equal for equal drift. */
   readonly digest: string;
 }
 
-/** The departures of what is observed from what was applied; undefined if there are none. */
-export function driftOf(input: PlanInput): DriftReport | undefined {
-  const plan = makePlan(input);
-  if (plan.empty) return undefined;
-  const changes = plan.changes.filter((c) => c.table !== interfacesTable.name || !isHostChange(c, input));
+/** What is observed against what was applied. */
+export interface Comparison {
+  /** Undefined if nothing has departed. */
+  readonly drift: DriftReport | undefined;
+  /** Whether there is something to do that is no drift: interfaces came or went since. */
+  readonly hostChanged: boolean;
+}
+
+/** The departures of what is observed from what was applied. */
+export async function compareToApplied(input: PlanInput): Promise<Comparison> {
+  const plan = await makePlan(input);
+  if (plan.empty) return { drift: undefined, hostChanged: false };
+  let hostChanged = false;
+  const entries = describePlan(plan, input, (change) => {
+    const isHosts = change.table === interfacesTable.name && isHostChange(change, input);
+    hostChanged ||= isHosts;
+    return !isHosts;
+  });
   // A program that is missing on an interface that is bound was taken away; on one that is not bound yet, the
   // interface is new.
   const bound = new Set(boundInterfaces(input));
@@ -31,15 +44,11 @@ export function driftOf(input: PlanInput): DriftReport | undefined {
     ...gone.map((a) => `${a.program} is not attached to ${a.interface}`),
     ...plan.transaction.diffs.flatMap((diff) => shortWalk(diff, input)),
   ];
-  if (changes.length === 0 && attachments.length === 0) return undefined;
-  const attachesNew = gone.length < plan.transaction.attach.length;
-  return {
-    entries: describePlan({ ...plan, changes }, input),
-    attachments,
-    hostChanged: changes.length < plan.changes.length || attachesNew,
-    plan,
-    digest: plan.digest,
-  };
+  const { add, change, remove } = entries.more;
+  const count = entries.items.length + add + change + remove + attachments.length;
+  if (count === 0) return { drift: undefined, hostChanged: true };
+  hostChanged ||= gone.length < plan.transaction.attach.length;
+  return { drift: { entries, attachments, count, plan, digest: plan.digest }, hostChanged };
 }
 
 /** A bound below the last rule hides rules from packets. */

@@ -1,7 +1,9 @@
 // The reconcile stage: observed and desired state -> plan -> transaction -> outcome, and everything that follows
 // from it. Its ports are filled in by the command line.
-export { appliedEntries, readApplied } from "./applied.ts";
-export type { ChangeAction, DescribedChange } from "./changes.ts";
+
+export type { Owner } from "../compile/index.ts";
+export { appliedEntries, readApplied, readAppliedNow } from "./applied.ts";
+export type { ChangeAction, DescribedChange, DescribedChanges } from "./changes.ts";
 export type { DriftReport } from "./drift.ts";
 export { backoffMs, Loop, type LoopOptions } from "./loop.ts";
 export { knownIds } from "./names.ts";
@@ -24,4 +26,9 @@ export { type PolicyInput, type PreparedPolicy, preparePolicy } from "./prepare-
 export { Reconciler, type ReconcilerOptions } from "./reconciler.ts";
 export { type Recovery, recover } from "./recover.ts";
 export type { Condition, HistoryEntry, Status, TableUse } from "./status.ts";
-export { runTransaction, type TransactionPlan, type TransactionResult } from "./transaction.ts";
+export {
+  runTransaction,
+  type TransactionOptions,
+  type TransactionPlan,
+  type TransactionResult,
+} from "./transaction.ts";

@@ -14,7 +14,7 @@ export function knownIds(observed: ObservedState): KnownId[] {
   const raw = observed.tables.get(directoryTable.name);
   const known: KnownId[] = [];
   if (raw === undefined) return known;
-  forEachVisible(raw, observed.generation, (entry, at) => {
+  forEachVisible(raw, observed, (entry, at) => {
     const key = entryAt(raw.keys, directoryTable.keySize, entry);
     const id = decodeDirectoryEntry(key, raw.values.subarray(at, at + directoryTable.payloadSize));
     if (id !== undefined) known.push(id);
@@ -33,10 +33,11 @@ export function freshRuleIds(diffs: readonly TableDiff[]): number[] {
   const diff = diffs.find((d) => d.spec.name === directoryTable.name);
   if (diff === undefined) return [];
   const fresh: number[] = [];
-  for (const change of diff.changes) {
-    if (change.desired < 0 || change.kind === "repair") continue;
-    const key = entryAt(diff.desired.keys, directoryTable.keySize, change.desired);
-    const payload = entryAt(diff.desired.payloads, directoryTable.payloadSize, change.desired);
+  for (let n = 0; n < diff.changes.count; n++) {
+    const i = diff.changes.desiredAt(n);
+    if (i < 0 || diff.changes.kindAt(n) === "repair") continue;
+    const key = entryAt(diff.desired.keys, directoryTable.keySize, i);
+    const payload = entryAt(diff.desired.payloads, directoryTable.payloadSize, i);
     const id = decodeDirectoryEntry(key, payload);
     if (id?.space === "rule") fresh.push(id.id);
   }

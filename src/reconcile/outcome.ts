@@ -1,6 +1,6 @@
 // What comes of an attempt, of a scan and of a look ahead.
 import type { PenstockError, Revision } from "../base/index.ts";
-import type { DescribedChange } from "./changes.ts";
+import type { DescribedChanges } from "./changes.ts";
 import type { DriftReport } from "./drift.ts";
 import type { Plan } from "./plan.ts";
 import type { TransactionResult } from "./transaction.ts";
@@ -10,7 +10,7 @@ export interface CommittedOutcome {
   readonly kind: "applied" | "unchanged" | "rolled-back" | "healed";
   readonly revision: Revision;
   readonly plan: Plan;
-  readonly changes: readonly DescribedChange[];
+  readonly changes: DescribedChanges;
   readonly result: TransactionResult;
   readonly warnings: readonly string[];
 }
@@ -42,7 +42,7 @@ export type Preview =
       readonly kind: "plan";
       readonly revision: Revision;
       readonly plan: Plan;
-      readonly changes: readonly DescribedChange[];
+      readonly changes: DescribedChanges;
       readonly drift: DriftReport | undefined;
       readonly warnings: readonly string[];
     }

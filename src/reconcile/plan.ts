@@ -1,21 +1,24 @@
 // The plan: what a transaction will write, and what that means in words; capacity is checked here, before the
 // kernel could refuse. Changes (the policy moved) and drift (the kernel moved) are kept apart.
 import { createHash } from "node:crypto";
-import type {
-  DesiredState,
-  HostInterface,
-  KindDefinition,
-  PackedTable,
-  TableSpec,
-} from "../compile/index.ts";
-import { appliedTable, entryAt } from "../compile/index.ts";
-import { type DescribedChange, describeChanges, type LogicalChange, logicalChanges } from "./changes.ts";
-import { diffTable, isArray, type TableDiff, tableFull } from "./diff.ts";
+import { startPace } from "../base/index.ts";
+import type { DesiredState, HostInterface, KindDefinition, PackedTable } from "../compile/index.ts";
+import { appliedTable, entryAt, type Owner } from "../compile/index.ts";
+import {
+  countedAs,
+  type DescribedChanges,
+  describeChanges,
+  type LogicalChange,
+  logicalChanges,
+} from "./changes.ts";
+import { diffTable, type TableDiff } from "./diff.ts";
 import { freshRuleIds, namesIn } from "./names.ts";
 import type { ObservedState } from "./observe.ts";
 import { emptyTable } from "./observe.ts";
 import type { Attached, Datapath } from "./ports.ts";
+import { tableFull } from "./refusals.ts";
 import type { TransactionPlan } from "./transaction.ts";
+import { isArray, isVersioned } from "./versions.ts";
 
 export interface TableSummary {
   readonly table: string;
@@ -28,6 +31,8 @@ export interface TableSummary {
   readonly deletes: number;
   readonly entriesBefore: number;
   readonly entriesAfter: number;
+  /** Entries that are not the revision's to change: of feeds, or of the datapath itself. */
+  readonly others: number;
   readonly capacity: number;
 }
 
@@ -39,7 +44,8 @@ export interface Plan {
   /** Programs to attach and to detach, as `xdp_firewall on eth0`. */
   readonly attach: readonly string[];
   readonly detach: readonly string[];
-  readonly changes: readonly LogicalChange[];
+  /** One after the other, made while they are read: there may be a million. */
+  readonly changes: Iterable<LogicalChange>;
   /** Hex SHA-256 over everything that would be written. */
   readonly digest: string;
   /** True if the kernel holds what is wanted, in every table. */
@@ -54,26 +60,32 @@ export interface PlanInput {
   /** What shall be recorded as applied. */
   readonly applied: PackedTable;
   readonly interfaces: readonly HostInterface[];
+  /** Whose entries are desired; those of others stay. Default: Git's. */
+  readonly owner?: Owner;
 }
 
 /** Makes the plan that turns what is observed into what is desired; throws `table-full` if it cannot fit. */
-export function makePlan(input: PlanInput): Plan {
+export async function makePlan(input: PlanInput): Promise<Plan> {
   const { desired, observed, datapath } = input;
   const diffs: TableDiff[] = [];
   const tables: TableSummary[] = [];
-  const changes: LogicalChange[] = [];
+  const changes: Iterable<LogicalChange>[] = [];
   for (const spec of datapath.tables) {
     const wanted = spec.name === appliedTable.name ? input.applied : desired.tables.get(spec.name);
     if (wanted === undefined) continue;
     const capacity = datapath.capacityOf(spec);
     const raw = observed.tables.get(spec.name) ?? emptyTable(spec);
-    const diff = diffTable(raw, wanted, { generation: observed.generation, capacity });
-    const logical = logicalChanges(diff, wanted, observed.generation);
+    const { generation } = observed;
+    const diff = await diffTable(raw, wanted, {
+      generation,
+      capacity,
+      ...(input.owner === undefined ? {} : { owner: input.owner }),
+    });
+    const logical = logicalChanges(diff, wanted, generation);
     diffs.push(diff);
-    const summary = summarise(diff, logical, capacity);
-    checkCapacity(spec, summary);
-    tables.push(summary);
-    for (const change of logical) changes.push(change);
+    tables.push(summarise(diff, logical, capacity));
+    checkCapacity(diff, capacity);
+    changes.push(logical);
   }
   const attach = desired.attachments.filter(
     (a) =>
@@ -102,17 +114,32 @@ export function makePlan(input: PlanInput): Plan {
     },
     attach: attach.map((a) => `${a.program} on ${a.interface}`),
     detach: detach.map((a) => `${a.program} on ${a.interface ?? `interface ${a.index}`}`),
-    changes,
-    digest: digestOf(diffs),
+    // The shortest first: a feed of a million prefixes must not push the rules out of what is put into words.
+    changes: joined(byLength(diffs, changes)),
+    digest: await digestOf(diffs),
     empty: tables.every((t) => t.writes === 0) && attach.length === 0 && detach.length === 0 && !ends,
   };
 }
 
+/** True if nothing but entries of one table would be written. */
+export function touchesOnly(plan: Plan, table: string): boolean {
+  const { attach, detach } = plan.transaction;
+  return (
+    !plan.empty &&
+    attach.length + detach.length === 0 &&
+    plan.tables.every((t) => t.writes > 0 === (t.table === table))
+  );
+}
+
 /** The plan's changes in words; positions point into the policy that it was made from. */
-export function describePlan(plan: Plan, input: PlanInput): DescribedChange[] {
+export function describePlan(
+  plan: Plan,
+  input: PlanInput,
+  only: (change: LogicalChange) => boolean = () => true,
+): DescribedChanges {
   const before = namesIn(input.observed);
   const after = new Map(input.desired.names.map(({ space, id, name }) => [`${space} ${id}`, name]));
-  return describeChanges(plan.changes, {
+  return describeChanges(filtered(plan.changes, only), {
     kinds: input.kinds,
     names: {
       nameOf: (space, id) => after.get(`${space} ${id}`) ?? before(space, id),
@@ -122,44 +149,98 @@ export function describePlan(plan: Plan, input: PlanInput): DescribedChange[] {
   });
 }
 
+function byLength<T>(diffs: readonly TableDiff[], parts: readonly T[]): T[] {
+  const length = (i: number) => diffs[i]?.changes.count ?? 0;
+  const order = parts.map((_, i) => i).sort((a, b) => length(a) - length(b));
+  return order.map((i) => parts[i] as T);
+}
+
+function joined<T>(parts: readonly Iterable<T>[]): Iterable<T> {
+  return {
+    *[Symbol.iterator]() {
+      for (const part of parts) yield* part;
+    },
+  };
+}
+
+function* filtered<T>(items: Iterable<T>, only: (item: T) => boolean): Iterable<T> {
+  for (const item of items) if (only(item)) yield item;
+}
+
 function fitsMode(attached: Attached, mode: "native" | "generic" | "auto"): boolean {
   return attached.current && (mode === "auto" || attached.mode === mode);
 }
 
-function summarise(diff: TableDiff, logical: readonly LogicalChange[], capacity: number): TableSummary {
-  const count = (action: LogicalChange["action"]) => logical.filter((c) => c.action === action).length;
+function summarise(diff: TableDiff, logical: Iterable<LogicalChange>, capacity: number): TableSummary {
+  const { spec, changes } = diff;
   return {
-    table: diff.spec.name,
-    add: count("add"),
-    change: count("change") + count("move") + count("repair"),
-    remove: count("remove"),
-    writes: diff.changes.length,
-    deletes: isArray(diff.spec) ? 0 : diff.changes.filter((c) => c.desired < 0).length,
+    table: spec.name,
+    ...(spec.shape === "ordered" ? countLogical(logical) : countEntries(diff)),
+    writes: changes.count - (isVersioned(spec) ? 0 : changes.countOf("remove")),
+    deletes: isArray(spec) ? 0 : countGone(diff),
     entriesBefore: diff.visibleBefore,
     entriesAfter: diff.visibleAfter,
+    others: diff.others,
     capacity,
   };
 }
 
-/** Old and new entries stand side by side until the transaction has settled. */
-function checkCapacity(spec: TableSpec, summary: TableSummary): void {
-  const peak = isArray(spec) ? summary.entriesAfter : summary.entriesAfter + summary.deletes;
-  if (peak <= summary.capacity) return;
-  throw tableFull(spec.name, { wanted: summary.entriesAfter, peak, capacity: summary.capacity });
+/** Records of an ordered table stand for one rule wherever they move. */
+function countLogical(logical: Iterable<LogicalChange>) {
+  const counts = { add: 0, change: 0, remove: 0 };
+  for (const { action } of logical) counts[countedAs(action)]++;
+  return counts;
 }
 
-function digestOf(diffs: readonly TableDiff[]): string {
+function countEntries({ changes }: TableDiff) {
+  return {
+    add: changes.countOf("add"),
+    change: changes.countOf("change") + changes.countOf("repair"),
+    remove: changes.countOf("remove"),
+  };
+}
+
+function countGone({ changes }: TableDiff): number {
+  let gone = 0;
+  for (let n = 0; n < changes.count; n++) if (changes.desiredAt(n) < 0) gone++;
+  return gone;
+}
+
+/** Old and new entries stand side by side until the transaction has settled. */
+function checkCapacity({ spec, peak, visibleAfter, others }: TableDiff, capacity: number): void {
+  if (peak > capacity) throw tableFull(spec.name, { wanted: visibleAfter, peak, capacity, others });
+}
+
+const kindByte = { add: 1, change: 2, remove: 3, repair: 4 } as const;
+
+/** Bytes that are hashed at once. */
+const hashedBytes = 1 << 16;
+
+async function digestOf(diffs: readonly TableDiff[]): Promise<string> {
   const hash = createHash("sha256");
   for (const { spec, changes, desired, observed } of diffs) {
-    hash.update(`${spec.name} ${changes.length}\n`);
-    for (const { kind, desired: i, observed: entry } of changes) {
-      hash.update(kind);
-      if (i < 0) hash.update(entryAt(observed.keys, spec.keySize, entry));
-      else {
-        hash.update(entryAt(desired.keys, spec.keySize, i));
-        hash.update(entryAt(desired.payloads, spec.payloadSize, i));
-      }
+    hash.update(`${spec.name} ${changes.count}\n`);
+    const size = 1 + spec.keySize + spec.payloadSize;
+    const chunk = new Uint8Array(Math.max(1, Math.floor(hashedBytes / size)) * size);
+    const pace = startPace("hash the plan");
+    let at = 0;
+    for (let n = 0; n < changes.count; n++) {
+      const i = changes.desiredAt(n);
+      chunk[at] = kindByte[changes.kindAt(n)];
+      const key =
+        i < 0
+          ? entryAt(observed.keys, spec.keySize, changes.observedAt(n))
+          : entryAt(desired.keys, spec.keySize, i);
+      chunk.set(key, at + 1);
+      if (i < 0) chunk.fill(0, at + 1 + spec.keySize, at + size);
+      else chunk.set(entryAt(desired.payloads, spec.payloadSize, i), at + 1 + spec.keySize);
+      at += size;
+      if (at < chunk.length) continue;
+      hash.update(chunk);
+      at = 0;
+      await pace.step(n);
     }
+    hash.update(chunk.subarray(0, at));
   }
   return hash.digest("hex");
 }

@@ -10,19 +10,20 @@ import {
 } from "../base/index.ts";
 import type { IdRange, IdSpace, KindDefinition } from "../compile/index.ts";
 import type { PolicySet } from "../policy/index.ts";
-import { readApplied } from "./applied.ts";
+import { readApplied, readAppliedNow } from "./applied.ts";
 import { AttemptWriter } from "./attempts.ts";
 import { Committer } from "./committer.ts";
 import { digestObserved } from "./digest.ts";
-import { Drafts } from "./drafts.ts";
+import { Drafts, type Known } from "./drafts.ts";
 import type { DriftReport } from "./drift.ts";
 import { type ObservedState, observe } from "./observe.ts";
 import type { Outcome, Preview, ScanOutcome } from "./outcome.ts";
+import { listHistory, newestInForce, previousCommit } from "./past.ts";
 import { describePlan, makePlan } from "./plan.ts";
 import type { AttemptLog, AttemptOutcome, Datapath, Logger, RevisionSource, Trigger } from "./ports.ts";
-import type { PreparedPolicy } from "./prepare-policy.ts";
+import type { PolicyInput, PreparedPolicy } from "./prepare-policy.ts";
 import type { Recovery } from "./recover.ts";
-import { Conditions, type HistoryEntry, type Status } from "./status.ts";
+import { Conditions, type Status } from "./status.ts";
 import { countOf, reasonOf } from "./words.ts";
 
 export interface ReconcilerOptions {
@@ -40,12 +41,8 @@ export interface ReconcilerOptions {
   /** For people: the repository's address and the ref. */
   readonly sourceUrl: string;
   readonly ref: string;
-}
-
-/** A revision with what it means on this host. */
-interface Known {
-  readonly revision: Revision;
-  readonly prepared: PreparedPolicy & { readonly ok: true };
+  /** Where policy is parsed and compiled; in this thread unless somebody else does it. */
+  readonly prepare?: (input: PolicyInput) => Promise<PreparedPolicy>;
 }
 
 /** Brings one host's kernel to revisions and keeps it there. */
@@ -61,6 +58,8 @@ export class Reconciler {
   /** A revision that was refused, or failed in a way that only a person can mend: not tried again by itself. */
   #quarantined: { readonly commit: string; readonly code: string } | undefined;
   #lastDrift: string | undefined;
+  /** Entries of each table when it was read last. */
+  readonly #entries = new Map<string, number>();
   /** The host's interfaces when the kernel was compared with policy last. */
   #interfaces = "";
   #busy: Promise<unknown> = Promise.resolve();
@@ -90,9 +89,9 @@ export class Reconciler {
   }
 
   /** The revision in force and its policy on this host; undefined if there is none, or it cannot be read. */
-  inForce(): { readonly revision: Revision; readonly policy: PolicySet } | undefined {
-    const known = this.#inForce;
-    return known && { revision: known.revision, policy: known.prepared.policy };
+  inForce(): { readonly revision: Revision; policy(): PolicySet } | undefined {
+    const revision = this.#inForce?.revision;
+    return revision && { revision, policy: () => this.#drafts.policyOf(revision) };
   }
 
   /** Brings the kernel to the newest revision. `command` tries again what was refused before. */
@@ -123,7 +122,7 @@ export class Reconciler {
   rollback(commit?: string): Promise<Outcome> {
     return this.#alone(async () => {
       try {
-        const target = commit ?? (await this.#previousCommit());
+        const target = commit ?? (await this.#previous());
         const revision = await this.#o.source.revision(target);
         const tip = this.#seen?.commit ?? this.#inForce?.revision.commit;
         const held = tip === revision.commit ? undefined : tip;
@@ -140,6 +139,7 @@ export class Reconciler {
       try {
         return await this.#scan(trigger);
       } catch (error) {
+        this.#conditions.remember();
         const failed = await this.#fail(this.#inForce?.revision, trigger, asPenstockError(error));
         return { drift: undefined, healed: false, error: failed.error };
       }
@@ -148,7 +148,7 @@ export class Reconciler {
 
   /** The kernel against the revision in force; changes nothing and records nothing. */
   drift(): Promise<DriftReport | undefined> {
-    return this.#alone(async () => this.#findDrift(await observe(this.#o.datapath)));
+    return this.#alone(async () => this.#findDrift((await this.#look()).observed));
   }
 
   /** What applying the newest revision, or the given one, would do. */
@@ -156,22 +156,25 @@ export class Reconciler {
     return this.#alone(async () => {
       const revision =
         commit === undefined ? await this.#o.source.fetch() : await this.#o.source.revision(commit);
-      const observed = await observe(this.#o.datapath);
-      const prepared = this.#drafts.prepare(revision, observed);
+      const { observed, now } = await this.#look();
+      const prepared = await this.#drafts.prepare(revision, observed, now);
       const findings = prepared.diagnostics.map(formatDiagnostic);
       if (!prepared.ok) return { kind: "refused", revision, findings };
+      // That the clock has moved is nothing that applying would write.
+      const before = readApplied(observed);
+      const at = before?.commit === revision.commit ? before.timeS * 1000 : now;
       const input = this.#drafts.planInput(
         prepared.desired,
         observed,
-        this.#drafts.appliedFor(revision, observed, undefined),
+        this.#drafts.appliedFor(revision, undefined, at),
       );
-      const plan = makePlan(input);
+      const plan = await makePlan(input);
       return {
         kind: "plan",
         revision,
         plan,
         changes: describePlan(plan, input),
-        drift: this.#findDrift(observed),
+        drift: await this.#findDrift(observed),
         warnings: findings,
       };
     });
@@ -180,8 +183,7 @@ export class Reconciler {
   async status(): Promise<Status> {
     const { datapath, host, version, sourceUrl, ref } = this.#o;
     // Not in turn: whoever asks while a fetch hangs has to be told that. What a generation shows stays readable.
-    const observed = await observe(datapath);
-    const applied = readApplied(observed);
+    const applied = await readAppliedNow(datapath);
     return {
       host,
       version,
@@ -190,15 +192,15 @@ export class Reconciler {
       applied: applied?.commit,
       seen: this.#seen?.commit,
       held: applied?.held,
-      generation: Number(observed.generation),
+      generation: Number(datapath.generation().current),
       conditions: this.#conditions.list(),
-      history: await this.#history(5),
+      history: await listHistory(this.#o.attempts, 5),
       tables: datapath.tables.map((spec) => ({
         table: spec.name,
-        entries: observed.tables.get(spec.name)?.count ?? 0,
+        entries: this.#entries.get(spec.name) ?? 0,
         capacity: datapath.capacityOf(spec),
       })),
-      attached: observed.attached.map(({ program, interface: name, index, mode }) => ({
+      attached: datapath.attached().map(({ program, interface: name, index, mode }) => ({
         program,
         interface: name ?? `index ${index}`,
         mode,
@@ -234,7 +236,7 @@ export class Reconciler {
         findings: [`${revision.commit} stays refused: ${quarantined.code}`],
       };
     }
-    const held = readApplied(await observe(this.#o.datapath))?.held;
+    const held = (await readAppliedNow(this.#o.datapath))?.held;
     if (held === revision.commit) {
       const message = `${formatRevision(revision)} was rolled back and is not applied again until ${revision.ref} moves`;
       this.#conditions.set("Ready", "True", "Held", message);
@@ -252,10 +254,11 @@ export class Reconciler {
     try {
       await this.#committer.tidy();
       const { observed, interfaces, now } = await this.#look();
-      const prepared = this.#drafts.prepare(revision, observed, now);
+      const prepared = await this.#drafts.prepare(revision, observed, now);
+      this.#conditions.forget();
       if (!prepared.ok) return await this.#refuse(revision, trigger, prepared);
       const again = readApplied(observed)?.commit === revision.commit && !how.rollback;
-      const heal = again && this.#findDrift(observed) !== undefined;
+      const heal = again && (await this.#findDrift(observed)) !== undefined;
       const outcome = await this.#committer.commit({
         revision,
         prepared,
@@ -265,7 +268,7 @@ export class Reconciler {
         ...how,
         heal,
       });
-      this.#takeInForce({ revision, prepared }, interfaces);
+      this.#takeInForce({ revision, desired: prepared.desired }, { interfaces, outcome });
       this.#becomeReady(revision);
       return outcome;
     } catch (error) {
@@ -279,7 +282,9 @@ export class Reconciler {
   async #look() {
     const interfaces = this.#listInterfaces();
     const now = this.#o.clock.now();
-    return { interfaces, now, observed: await observe(this.#o.datapath) };
+    const observed = await observe(this.#o.datapath);
+    for (const [name, { count }] of observed.tables) this.#entries.set(name, count);
+    return { interfaces, now, observed };
   }
 
   async #scan(trigger: Trigger): Promise<ScanOutcome> {
@@ -289,62 +294,55 @@ export class Reconciler {
     const { revision } = inForce;
     const { selfHeal } = this.#o;
     const { observed, interfaces, now } = await this.#look();
-    const prepared = this.#drafts.prepare(revision, observed, now);
-    if (!prepared.ok) {
-      // The host has changed so that what was right is not right any more: two groups meet in a new interface, say.
-      this.#conditions.set(
-        "DriftFree",
-        "Unknown",
-        "InvalidPolicy",
-        "The revision in force does not fit this host",
-      );
-      if (this.#quarantined?.commit !== revision.commit) await this.#refuse(revision, trigger, prepared);
-      return quiet;
-    }
-    const found = this.#findDrift(observed);
-    const drift = selfHeal === "disabled" && trigger !== "command" ? undefined : found;
-    await this.#noteDrift(drift, revision, trigger, observed);
-    const heals = selfHeal === "enabled";
+    const found = await this.#drafts.compare(inForce, observed);
+    const drift = selfHeal === "disabled" && trigger !== "command" ? undefined : found.drift;
+    await this.#noteDrift(drift, { revision, trigger, observed });
+    const heal = selfHeal === "enabled" && drift !== undefined;
     // Without drift there may still be work: an interface has appeared, a rule has reached its last day. A commit
     // brings the kernel to the whole of what is wanted, so it puts drift right too.
-    const moved = found === undefined || found.hostChanged || this.#drafts.clockMoved(revision, observed);
-    if (!heals && !moved) return { drift, healed: false, error: undefined };
+    const moved = found.hostChanged || interfaces !== this.#interfaces || now >= inForce.desired.validUntil;
+    if (!heal && !moved) return this.#scanned({ drift, healed: false, error: undefined });
+    const prepared = await this.#drafts.prepare(revision, observed, now);
+    if (!prepared.ok) {
+      // The host has changed so that what was right is not right any more: two groups meet in a new interface, say.
+      const message = "The revision in force does not fit this host";
+      this.#conditions.set("DriftFree", "Unknown", "InvalidPolicy", message);
+      this.#conditions.remember();
+      if (this.#quarantined?.commit !== revision.commit) await this.#refuse(revision, trigger, prepared);
+      return { drift, healed: false, error: undefined };
+    }
     const held = readApplied(observed)?.held;
-    const heal = heals && drift !== undefined;
     const work = { revision, prepared, observed, now, trigger, held, rollback: false, heal };
     const outcome = await this.#committer.commit(work);
-    this.#takeInForce({ revision, prepared }, interfaces);
+    this.#takeInForce({ revision, desired: prepared.desired }, { interfaces, outcome });
     if (drift !== undefined && outcome.kind !== "up-to-date") {
       this.#lastDrift = undefined;
-      const count = drift.entries.length + drift.attachments.length;
-      this.#conditions.set("DriftFree", "True", "Healed", `${countOf(count, "departure")} put right`);
+      this.#conditions.set("DriftFree", "True", "Healed", `${countOf(drift.count, "departure")} put right`);
     }
-    return { drift, healed: outcome.kind === "healed", error: undefined };
+    return this.#scanned({ drift, healed: outcome.kind === "healed", error: undefined });
   }
 
-  async #noteDrift(
-    drift: DriftReport | undefined,
-    revision: Revision,
-    trigger: Trigger,
-    observed: ObservedState,
-  ): Promise<void> {
-    if (drift !== undefined) return this.#reportDrift(drift, revision, trigger, observed);
+  /** A scan went well: what an earlier one said of the revision in force because it failed is over. */
+  #scanned(outcome: ScanOutcome): ScanOutcome {
+    const isOver = this.#conditions.restore();
+    if (isOver && this.#quarantined?.commit === this.#inForce?.revision.commit) this.#quarantined = undefined;
+    return outcome;
+  }
+
+  async #noteDrift(drift: DriftReport | undefined, about: Seen): Promise<void> {
+    if (drift !== undefined) return this.#reportDrift(drift, about);
     this.#lastDrift = undefined;
-    if (this.#o.selfHeal === "disabled" && trigger !== "command") return;
+    if (this.#o.selfHeal === "disabled" && about.trigger !== "command") return;
     this.#conditions.set("DriftFree", "True", "Succeeded", "The kernel holds what was applied");
   }
 
-  async #reportDrift(
-    drift: DriftReport,
-    revision: Revision,
-    trigger: Trigger,
-    observed: ObservedState,
-  ): Promise<void> {
-    const message = `The kernel departs from ${formatRevision(revision)} in ${countOf(drift.entries.length + drift.attachments.length, "place")}`;
+  async #reportDrift(drift: DriftReport, { revision, trigger, observed }: Seen): Promise<void> {
+    const places = countOf(drift.count, "place");
+    const message = `The kernel departs from ${formatRevision(revision)} in ${places}`;
     this.#conditions.set("DriftFree", "False", "DriftDetected", message);
     if (this.#lastDrift === drift.digest) return;
     this.#lastDrift = drift.digest;
-    const digests = digestObserved(observed);
+    const digests = await digestObserved(observed);
     await this.#writer.write({
       outcome: "drift",
       reason: "DriftDetected",
@@ -353,18 +351,29 @@ export class Reconciler {
       trigger,
       plan: drift.plan,
       digests: { before: digests, after: digests },
-      diagnostics: drift.entries.map((e) => `${e.action} ${e.subject}`),
+      diagnostics: [
+        ...drift.attachments,
+        ...drift.entries.items.map(
+          ({ action, subject, owner }) => `${action} ${subject}${owner === "git" ? "" : ` (${owner}'s)`}`,
+        ),
+      ].slice(0, departuresMost),
     });
   }
 
   async #learnInForce(): Promise<void> {
-    const observed = await observe(this.#o.datapath);
+    const { observed, interfaces } = await this.#look();
     const applied = readApplied(observed);
     if (applied === undefined) return;
+    this.#interfaces = interfaces;
     try {
       const revision = await this.#o.source.revision(applied.commit);
-      const prepared = this.#drafts.prepare(revision, observed, applied.timeS * 1000);
-      if (prepared.ok) this.#inForce = { revision, prepared };
+      const prepared = await this.#drafts.prepare(revision, observed, applied.timeS * 1000);
+      if (prepared.ok) this.#inForce = { revision, desired: prepared.desired };
+      else {
+        const message = `${formatRevision(revision)} is in force and does not fit this host any more`;
+        this.#conditions.set("DriftFree", "Unknown", "InvalidPolicy", message);
+        this.#o.log.warn({ commit: applied.commit }, `${message}; drift is unknown`);
+      }
     } catch (error) {
       const { message } = asPenstockError(error);
       this.#o.log.warn(
@@ -377,9 +386,9 @@ export class Reconciler {
 
   /** Audit and kernel agree: a process that ended between the commit and its record left the record to us. */
   async #recordWhatIsInForce(): Promise<void> {
-    const applied = readApplied(await observe(this.#o.datapath));
+    const applied = await readAppliedNow(this.#o.datapath);
     if (applied === undefined) return;
-    const newest = (await this.#o.attempts.recent(1000)).find((r) => inForceOutcomes.includes(r.outcome));
+    const newest = await newestInForce(this.#o.attempts);
     if (newest?.revision?.commit === applied.commit) return;
     const revision = this.#inForce?.revision;
     const name = revision === undefined ? applied.commit.slice(0, 12) : formatRevision(revision);
@@ -392,8 +401,8 @@ export class Reconciler {
     });
   }
 
-  #findDrift(observed: ObservedState): DriftReport | undefined {
-    return this.#inForce === undefined ? undefined : this.#drafts.findDrift(this.#inForce.revision, observed);
+  async #findDrift(observed: ObservedState): Promise<DriftReport | undefined> {
+    return this.#inForce && (await this.#drafts.compare(this.#inForce, observed)).drift;
   }
 
   #listInterfaces(): string {
@@ -403,13 +412,17 @@ export class Reconciler {
       .join("\n");
   }
 
-  #takeInForce(known: Known, interfaces: string): void {
+  #takeInForce(known: Known, at: { readonly interfaces: string; readonly outcome: Outcome }): void {
     this.#inForce = known;
-    this.#interfaces = interfaces;
+    this.#interfaces = at.interfaces;
+    if (!("plan" in at.outcome)) return;
+    for (const { table, entriesAfter, others } of at.outcome.plan.tables)
+      this.#entries.set(table, entriesAfter + others);
   }
 
   #becomeReady(revision: Revision): void {
     this.#quarantined = undefined;
+    this.#conditions.forget();
     const message = `Applied revision: ${formatRevision(revision)}`;
     this.#conditions.set("Ready", "True", "Succeeded", message);
     this.#conditions.set("Stalled", "False", "Succeeded", message);
@@ -457,35 +470,8 @@ export class Reconciler {
     return { kind: "failed", revision: undefined, error, retry: false };
   }
 
-  async #previousCommit(): Promise<string> {
-    const applied = readApplied(await observe(this.#o.datapath));
-    const history = await this.#o.attempts.recent(1000);
-    // Not what is in force, and not what somebody has just gone back from.
-    const passed = [applied?.commit, applied?.held];
-    const found = history.find(
-      (r) =>
-        inForceOutcomes.includes(r.outcome) && r.revision !== null && !passed.includes(r.revision.commit),
-    );
-    if (found?.revision != null) return found.revision.commit;
-    throw new PenstockError({
-      code: "nothing-to-roll-back-to",
-      disposition: "stalled",
-      message: "Cannot roll back: no other revision was applied on this host before",
-      remedy: "Name a commit: penstock rollback COMMIT",
-    });
-  }
-
-  async #history(max: number): Promise<HistoryEntry[]> {
-    const records = await this.#o.attempts.recent(200);
-    return records
-      .filter((r) => inForceOutcomes.includes(r.outcome))
-      .slice(0, max)
-      .map(({ time, outcome, revision }) => ({
-        time,
-        outcome,
-        revision: revision === null ? "" : formatRevision(revision),
-        subject: revision?.subject ?? "",
-      }));
+  async #previous(): Promise<string> {
+    return previousCommit(this.#o.attempts, await readAppliedNow(this.#o.datapath));
   }
 
   #alone<T>(work: () => Promise<T>): Promise<T> {
@@ -497,4 +483,12 @@ export class Reconciler {
 
 const quiet: ScanOutcome = { drift: undefined, healed: false, error: undefined };
 
-const inForceOutcomes: readonly AttemptOutcome[] = ["applied", "unchanged", "rolled-back"];
+/** Departures that a record lists. */
+const departuresMost = 1000;
+
+/** What was looked at, and why. */
+interface Seen {
+  readonly revision: Revision;
+  readonly trigger: Trigger;
+  readonly observed: ObservedState;
+}

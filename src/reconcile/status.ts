@@ -18,6 +18,7 @@ export interface Condition {
 export class Conditions {
   readonly #clock: Clock;
   readonly #all = new Map<ConditionType, Condition>();
+  #remembered: readonly Condition[] | undefined;
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -27,6 +28,23 @@ export class Conditions {
     const before = this.#all.get(type);
     const since = before?.status === status ? before.since : new Date(this.#clock.now()).toISOString();
     this.#all.set(type, { type, status, reason, message, since });
+  }
+
+  /** Remembers what is said of the revision in force, until it is said again or something else is. */
+  remember(): void {
+    this.#remembered ??= (["Ready", "Stalled"] as const).flatMap((type) => this.#all.get(type) ?? []);
+  }
+
+  /** Says what was remembered; false if nothing was. */
+  restore(): boolean {
+    const said = this.#remembered ?? [];
+    for (const { type, status, reason, message } of said) this.set(type, status, reason, message);
+    this.forget();
+    return said.length > 0;
+  }
+
+  forget(): void {
+    this.#remembered = undefined;
   }
 
   list(): Condition[] {
@@ -44,6 +62,7 @@ export interface HistoryEntry {
 
 export interface TableUse {
   readonly table: string;
+  /** When the table was read last. */
   readonly entries: number;
   readonly capacity: number;
 }

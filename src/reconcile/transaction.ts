@@ -1,11 +1,13 @@
-// The transaction: prepare, read back, commit, grace, settle; or abort. Until the commit, which is one store,
-// nothing that packets see changes; after it only cleaning up is left. See bpf/lib/generation.h.
-import { bug, type Clock, PenstockError } from "../base/index.ts";
-import { type Attachment, entryAt, equalAt, type TableSpec } from "../compile/index.ts";
-import { type CoverIndex, coversOfDesired, coversOfObserved } from "./cover.ts";
-import { isArray, type TableDiff } from "./diff.ts";
+// The transaction: prepare, read back, commit, grace, confirm, settle; or abort; or revert. Until the commit, which is
+// one store, nothing that packets see changes; after it only cleaning up is left, and going back is one store too.
+// See bpf/lib/generation.h.
+import { asPenstockError, bug, type Clock, PenstockError } from "../base/index.ts";
+import type { Attachment } from "../compile/index.ts";
+import { diffTable, type TableDiff } from "./diff.ts";
 import type { Datapath } from "./ports.ts";
-import { prepareValue, restValue } from "./versions.ts";
+import { refusedWrite } from "./refusals.ts";
+import { isArray } from "./versions.ts";
+import { chunkChanges, spansOf, Writes } from "./writes.ts";
 
 /** What a transaction does, as the plan says. */
 export interface TransactionPlan {
@@ -18,251 +20,289 @@ export interface TransactionPlan {
   readonly freshRuleIds: readonly number[];
 }
 
+export interface TransactionOptions {
+  readonly clock: Clock;
+  /** Looks whether the host is well under the new generation; throws if not, and everything is taken back. */
+  readonly confirm?: () => Promise<void>;
+}
+
 export interface TransactionResult {
   readonly generation: { readonly before: bigint; readonly after: bigint };
+  /** Entries written before the commit, and entries removed after it. */
   readonly written: number;
   readonly removed: number;
   /** Milliseconds for each stage. */
-  readonly timingsMs: Readonly<Record<"prepare" | "readBack" | "commit" | "grace" | "settle", number>>;
+  readonly timingsMs: Readonly<Record<Stage, number>>;
   /** Set if the commit stands but cleaning up after it failed: the next start or scan does it. */
   readonly settleError: PenstockError | undefined;
 }
 
-/** Raw entries to write in one table. */
-interface Writes {
-  readonly diff: TableDiff;
-  readonly keys: Uint8Array;
-  readonly values: Uint8Array;
+type Stage = "prepare" | "readBack" | "commit" | "grace" | "confirm" | "settle";
+
+/** The writes of one table, and how far they got. */
+interface TableRun {
+  readonly writes: Writes;
+  attempted: number;
 }
 
 /**
- * Runs a transaction. Throws if it could not be committed; what packets see is then what it was before (the
- * error says if cleaning up failed too, which the next start repairs).
+ * Runs a transaction. Throws if it could not be committed, or was taken back (`reverted`); what packets see is then
+ * what it was before (the error says if cleaning up failed too, which the next start repairs).
  */
 export async function runTransaction(
   datapath: Datapath,
   plan: TransactionPlan,
-  clock: Clock,
+  options: TransactionOptions,
 ): Promise<TransactionResult> {
   const { current, last } = datapath.generation();
   if (current !== plan.generation) throw stalePlan(plan.generation, current);
   // Normally last is not below current; if somebody wrote the record, what is prepared must not be visible yet.
-  let target = last + 1n;
-  if (target <= current) target = current + 1n;
-  const timer = new StageTimer(clock);
-  const writes = plan.diffs.filter((d) => d.changes.length > 0).map((d) => buildWrites(d, current, target));
-  const undo: (() => void)[] = [];
-  try {
-    datapath.takeGeneration(target);
-    await prepare(datapath, plan, writes, undo);
-    timer.mark("prepare");
-    await readBack(datapath, writes);
-    timer.mark("readBack");
-    const { current: now, last: taken } = datapath.generation();
-    if (now !== current || taken !== target) throw stalePlan(current, now);
-  } catch (error) {
-    throw await abort(datapath, plan, writes, undo, error);
-  }
-  datapath.commit(target);
-  timer.mark("commit");
-  let removed = 0;
-  let settleError: PenstockError | undefined;
-  try {
-    await datapath.grace();
-    timer.mark("grace");
-    datapath.retire(target);
-    removed = await settle(datapath, plan, writes);
-  } catch (error) {
-    settleError = asSettleError(error);
-  }
-  timer.mark("settle");
-  return {
-    generation: { before: current, after: target },
-    written: writes.reduce((sum, w) => sum + w.diff.changes.length, 0),
-    removed,
-    timingsMs: timer.stages(),
-    settleError,
-  };
+  const target = BigInt(Math.max(Number(current), Number(last)) + 1);
+  const run = new TransactionRun(datapath, plan, { current, target, timer: new StageTimer(options.clock) });
+  await run.prepare();
+  run.commit();
+  if (options.confirm !== undefined) await run.confirm(options.confirm);
+  return run.settle();
 }
 
-async function prepare(
-  datapath: Datapath,
-  plan: TransactionPlan,
-  writes: readonly Writes[],
-  undo: (() => void)[],
-): Promise<void> {
-  if (plan.freshRuleIds.length > 0) await datapath.clearCounters(plan.freshRuleIds);
-  // Whatever the bound was, packets must walk over all that they see before and after the commit.
-  for (const diff of ordered(plan)) await datapath.setEnd(diff.spec, Math.max(diff.end, diff.endBefore));
-  for (const { diff, keys, values } of writes) {
-    await datapath.write(diff.spec, keys, values);
-  }
-  // A program without a binding passes everything, so attaching before the commit changes nothing.
-  for (const attachment of plan.attach) {
-    const back = datapath.attach(attachment);
-    if (back !== undefined) undo.push(back);
-  }
-}
+class TransactionRun {
+  readonly #datapath: Datapath;
+  readonly #plan: TransactionPlan;
+  readonly #current: bigint;
+  readonly #target: bigint;
+  readonly #timer: StageTimer;
+  readonly #tables: TableRun[] = [];
+  readonly #undo: (() => void)[] = [];
+  #isPast = false;
 
-async function readBack(datapath: Datapath, writes: readonly Writes[]): Promise<void> {
-  for (const { diff, keys, values } of writes) {
-    const found = await datapath.lookup(diff.spec, keys);
-    const { valueSize } = diff.spec;
-    for (let i = 0; i < diff.changes.length; i++) {
-      if (!equalAt(found, i * valueSize, values, i * valueSize, valueSize)) {
-        throw new PenstockError({
-          code: "read-back-differs",
-          disposition: "transient",
-          message: `Cannot commit: entry ${i + 1} of ${diff.changes.length} written to ${diff.spec.name} reads back differently`,
-          remedy: "Look for another process that writes these maps (bpftool map show)",
-          data: { table: diff.spec.name },
-        });
+  constructor(
+    datapath: Datapath,
+    plan: TransactionPlan,
+    at: { readonly current: bigint; readonly target: bigint; readonly timer: StageTimer },
+  ) {
+    this.#datapath = datapath;
+    this.#plan = plan;
+    this.#current = at.current;
+    this.#target = at.target;
+    this.#timer = at.timer;
+  }
+
+  /** Everything up to the commit; aborts on any failure. */
+  async prepare(): Promise<void> {
+    const datapath = this.#datapath;
+    const [current, target] = [this.#current, this.#target];
+    try {
+      for (const diff of this.#plan.diffs) {
+        if (diff.changes.count === 0) continue;
+        this.#tables.push({ writes: await Writes.of(diff, { current, target }), attempted: 0 });
+      }
+      datapath.takeGeneration(target);
+      await this.#write();
+      this.#timer.mark("prepare");
+      for (const { writes } of this.#tables) await this.#readBack(writes);
+      this.#timer.mark("readBack");
+      const { current: now, last: taken } = datapath.generation();
+      if (now !== current || taken !== target) throw stalePlan(current, now);
+    } catch (error) {
+      throw await this.#abort(error);
+    }
+  }
+
+  commit(): void {
+    this.#datapath.commit(this.#target);
+    this.#timer.mark("commit");
+  }
+
+  /** Waits for packets of the old generation and asks whether all is well; takes everything back if not. */
+  async confirm(confirm: () => Promise<void>): Promise<void> {
+    try {
+      await this.#passGrace();
+      await confirm();
+      this.#timer.mark("confirm");
+    } catch (thrown) {
+      this.#datapath.commit(this.#current);
+      const cause = asPenstockError(thrown);
+      const reverted = new PenstockError({
+        code: "reverted",
+        disposition: "stalled",
+        message: `Cannot keep generation ${this.#target}: ${cause.message}. Packets see generation ${this.#current} again`,
+        ...(cause.remedy === undefined ? {} : { remedy: cause.remedy }),
+        data: { cause: cause.code },
+        cause,
+      });
+      // Packets may carry the generation that is gone: what it needs stays until they have passed.
+      throw await this.#abort(reverted, { afterGrace: true });
+    }
+  }
+
+  async settle(): Promise<TransactionResult> {
+    let removed = 0;
+    let settleError: PenstockError | undefined;
+    try {
+      await this.#passGrace();
+      this.#datapath.retire(this.#target);
+      removed = await this.#removeThePast();
+    } catch (error) {
+      settleError = asSettleError(error);
+    }
+    this.#timer.mark("settle");
+    return {
+      generation: { before: this.#current, after: this.#target },
+      written: this.#tables.reduce((sum, { attempted }) => sum + attempted, 0),
+      removed,
+      timingsMs: this.#timer.stages(),
+      settleError,
+    };
+  }
+
+  async #passGrace(): Promise<void> {
+    if (this.#isPast) return;
+    await this.#datapath.grace();
+    this.#isPast = true;
+    this.#timer.mark("grace");
+  }
+
+  async #write(): Promise<void> {
+    const datapath = this.#datapath;
+    const { freshRuleIds, attach } = this.#plan;
+    if (freshRuleIds.length > 0) await datapath.clearCounters(freshRuleIds);
+    // Whatever the bound was, packets must walk over all that they see before and after the commit.
+    for (const diff of this.#ordered()) await datapath.setEnd(diff.spec, Math.max(diff.end, diff.endBefore));
+    // What versioned entries refer to stands before they do.
+    const isReference = ({ writes }: TableRun) => writes.diff.spec.shape === "references";
+    for (const table of this.#tables.filter(isReference)) await this.#writeTable(table);
+    for (const table of this.#tables.filter((t) => !isReference(t))) await this.#writeTable(table);
+    // A program without a binding passes everything, so attaching before the commit changes nothing.
+    for (const attachment of attach) {
+      const back = datapath.attach(attachment);
+      if (back !== undefined) this.#undo.push(back);
+    }
+  }
+
+  /** The next chunk is made while the kernel takes the one before. */
+  async #writeTable(table: TableRun): Promise<void> {
+    const { diff } = table.writes;
+    let written = 0;
+    let under: Promise<void> | undefined;
+    try {
+      for (const span of spansOf(diff.changes.count)) {
+        const { keys, values, count } = table.writes.prepared(span);
+        await under;
+        written = span.from;
+        table.attempted = span.to;
+        under = count === 0 ? undefined : this.#datapath.write(diff.spec, keys, values);
+        // Whoever awaits it later meets its error; until then nobody does.
+        under?.catch(() => undefined);
+      }
+      await under;
+    } catch (error) {
+      await under?.catch(() => undefined);
+      const capacity = this.#datapath.capacityOf(diff.spec);
+      throw refusedWrite(diff, error, { done: doneOf(error, written), capacity });
+    }
+  }
+
+  /** What was written is what the kernel holds: entry by entry, or for most of a table, all that packets will see. */
+  async #readBack(writes: Writes): Promise<void> {
+    const { diff } = writes;
+    const { spec, changes } = diff;
+    if (isBulk(diff)) return this.#readBackAll(diff);
+    for (const span of spansOf(changes.count)) {
+      const { keys, values, count } = writes.prepared(span);
+      const found = await this.#datapath.lookup(spec, keys);
+      if (Buffer.compare(found, values) === 0) continue;
+      for (let i = 0; i < count; i++) {
+        const at = i * spec.valueSize;
+        if (
+          Buffer.compare(
+            found.subarray(at, at + spec.valueSize),
+            values.subarray(at, at + spec.valueSize),
+          ) !== 0
+        )
+          throw misread(spec.name, `entry ${i + span.from} is not what was written`);
       }
     }
   }
-}
 
-/** Puts back what `prepare` did, as far as it got; returns the error to throw. */
-async function abort(
-  datapath: Datapath,
-  plan: TransactionPlan,
-  writes: readonly Writes[],
-  undo: readonly (() => void)[],
-  cause: unknown,
-): Promise<unknown> {
-  try {
-    for (const { diff, keys } of writes) {
-      await restore(datapath, diff, keys, plan.generation);
+  async #readBackAll({ spec, desired, owner }: TableDiff): Promise<void> {
+    const seen = await diffTable(await this.#datapath.read(spec), desired, {
+      generation: this.#target,
+      capacity: this.#datapath.capacityOf(spec),
+      owner,
+    });
+    const wrong = seen.changes.count - seen.changes.countOf("repair");
+    if (wrong > 0) throw misread(spec.name, `${wrong} entries would not be what is wanted`);
+  }
+
+  /** Puts back what was done, as far as it got; returns the error to throw. */
+  async #abort(cause: unknown, { afterGrace } = { afterGrace: false }): Promise<unknown> {
+    const datapath = this.#datapath;
+    try {
+      if (afterGrace) await datapath.grace();
+      for (const { writes, attempted } of this.#tables.toReversed()) {
+        for (const span of spansOf(attempted)) {
+          const { back, created } = writes.before(span);
+          if (back.count > 0) await datapath.write(writes.diff.spec, back.keys, back.values);
+          if (created.length > 0) await datapath.remove(writes.diff.spec, created);
+        }
+      }
+      for (const diff of this.#ordered()) await datapath.setEnd(diff.spec, diff.endBefore);
+      for (const back of this.#undo.toReversed()) back();
+      return cause;
+    } catch (error) {
+      return new PenstockError({
+        code: "abort-incomplete",
+        disposition: "transient",
+        message: `Cannot clean up after a failed transaction: ${error instanceof Error ? error.message : String(error)}`,
+        remedy: "Packets see the old policy; the next reconciliation or start repairs what is left",
+        cause,
+      });
     }
-    for (const diff of ordered(plan)) await datapath.setEnd(diff.spec, diff.endBefore);
-    for (const back of undo.toReversed()) back();
-    return cause;
-  } catch (error) {
-    return new PenstockError({
-      code: "abort-incomplete",
-      disposition: "transient",
-      message: `Cannot clean up after a failed transaction: ${error instanceof Error ? error.message : String(error)}`,
-      remedy: "Packets see the old policy; the next reconciliation or start repairs what is left",
-      cause,
-    });
+  }
+
+  async #removeThePast(): Promise<number> {
+    const datapath = this.#datapath;
+    let removed = 0;
+    for (const { program, index } of this.#plan.detach) datapath.detach(program, index);
+    for (const diff of this.#ordered()) await datapath.setEnd(diff.spec, diff.end);
+    for (const { writes } of this.#tables.toReversed()) {
+      const { spec, changes } = writes.diff;
+      for (const span of spansOf(changes.count)) {
+        const gone = writes.gone(span);
+        if (gone.length === 0) continue;
+        await datapath.remove(spec, gone);
+        removed += gone.length / spec.keySize;
+      }
+    }
+    return removed;
+  }
+
+  #ordered(): TableDiff[] {
+    return this.#plan.diffs.filter((diff) => diff.spec.shape === "ordered");
   }
 }
 
-async function restore(
-  datapath: Datapath,
-  diff: TableDiff,
-  keys: Uint8Array,
-  current: bigint,
-): Promise<void> {
-  const { spec, observed } = diff;
-  const back = new Collected(spec, true);
-  const gone = new Collected(spec, false);
-  diff.changes.forEach((change, i) => {
-    const key = entryAt(keys, spec.keySize, i);
-    const before =
-      change.observed >= 0
-        ? entryAt(observed.values, spec.valueSize, change.observed)
-        : isArray(spec)
-          ? new Uint8Array(spec.valueSize)
-          : undefined;
-    if (before === undefined) gone.add(key);
-    else back.add(key, restValue(spec, key, before, current));
-  });
-  if (back.count > 0) await datapath.write(spec, back.keys(), back.values());
-  if (gone.count > 0) await datapath.remove(spec, gone.keys());
+/** Whether reading the whole table is less work than asking for each entry. */
+function isBulk({ spec, changes, observed }: TableDiff): boolean {
+  return !isArray(spec) && changes.count > chunkChanges && changes.count * 4 > observed.count;
 }
 
-async function settle(datapath: Datapath, plan: TransactionPlan, writes: readonly Writes[]): Promise<number> {
-  let removed = 0;
-  for (const { program, index } of plan.detach) datapath.detach(program, index);
-  for (const diff of ordered(plan)) await datapath.setEnd(diff.spec, diff.end);
-  for (const { diff, keys } of writes) {
-    const { spec } = diff;
-    if (isArray(spec)) continue;
-    const gone = new Collected(spec, false);
-    diff.changes.forEach((change, i) => {
-      if (change.desired < 0) gone.add(entryAt(keys, spec.keySize, i));
-    });
-    if (gone.count > 0) await datapath.remove(spec, gone.keys());
-    removed += gone.count;
-  }
-  return removed;
-}
-
-function ordered(plan: TransactionPlan): TableDiff[] {
-  return plan.diffs.filter((diff) => diff.spec.shape === "ordered");
-}
-
-/** The raw value of every changed entry, so that readers at `current` see no difference. */
-function buildWrites(diff: TableDiff, current: bigint, target: bigint): Writes {
-  const { spec, observed, desired } = diff;
-  const keys = new Uint8Array(diff.changes.length * spec.keySize);
-  const values = new Uint8Array(diff.changes.length * spec.valueSize);
-  const absent = new Uint8Array(spec.payloadSize);
-  let before: CoverIndex | undefined;
-  let after: CoverIndex | undefined;
-  const coverBefore = (key: Uint8Array) => {
-    if (spec.shape !== "prefix") return undefined;
-    before ??= coversOfObserved(observed, current);
-    return before.coverOf(key);
-  };
-  const coverAfter = (key: Uint8Array) => {
-    if (spec.shape !== "prefix") return undefined;
-    after ??= coversOfDesired(desired);
-    return after.coverOf(key);
-  };
-  diff.changes.forEach((change, i) => {
-    const key =
-      change.desired >= 0
-        ? entryAt(desired.keys, spec.keySize, change.desired)
-        : entryAt(observed.keys, spec.keySize, change.observed);
-    const raw = change.observed < 0 ? undefined : entryAt(observed.values, spec.valueSize, change.observed);
-    const payload =
-      change.desired >= 0
-        ? entryAt(desired.payloads, spec.payloadSize, change.desired)
-        : (coverAfter(key) ?? absent);
-    const cover = raw === undefined ? coverBefore(key) : undefined;
-    keys.set(key, i * spec.keySize);
-    values.set(
-      prepareValue({ spec, key, before: raw, after: payload, cover, current, target }),
-      i * spec.valueSize,
-    );
-  });
-  return { diff, keys, values };
-}
-
-class Collected {
-  readonly #spec: TableSpec;
-  readonly #withValues: boolean;
-  readonly #keys: Uint8Array[] = [];
-  readonly #values: Uint8Array[] = [];
-
-  constructor(spec: TableSpec, withValues: boolean) {
-    this.#spec = spec;
-    this.#withValues = withValues;
-  }
-
-  get count(): number {
-    return this.#keys.length;
-  }
-
-  add(key: Uint8Array, value?: Uint8Array): void {
-    this.#keys.push(key);
-    if (this.#withValues) this.#values.push(value ?? new Uint8Array(this.#spec.valueSize));
-  }
-
-  keys(): Uint8Array {
-    return Buffer.concat(this.#keys);
-  }
-
-  values(): Uint8Array {
-    return Buffer.concat(this.#values);
-  }
+/** How many entries of a write that failed halfway were written, counted from the first of the table. */
+function doneOf(error: unknown, before: number): number {
+  const written = error instanceof PenstockError ? error.data["written"] : undefined;
+  return typeof written === "number" ? before + written : before;
 }
 
 class StageTimer {
   readonly #clock: Clock;
-  readonly #stages = { prepare: 0, readBack: 0, commit: 0, grace: 0, settle: 0 };
+  readonly #stages: Record<Stage, number> = {
+    prepare: 0,
+    readBack: 0,
+    commit: 0,
+    grace: 0,
+    confirm: 0,
+    settle: 0,
+  };
   #since: number;
 
   constructor(clock: Clock) {
@@ -270,15 +310,25 @@ class StageTimer {
     this.#since = clock.monotonicMs();
   }
 
-  mark(stage: keyof TransactionResult["timingsMs"]): void {
+  mark(stage: Stage): void {
     const now = this.#clock.monotonicMs();
     this.#stages[stage] = now - this.#since;
     this.#since = now;
   }
 
-  stages(): TransactionResult["timingsMs"] {
+  stages(): Readonly<Record<Stage, number>> {
     return this.#stages;
   }
+}
+
+function misread(table: string, what: string): PenstockError {
+  return new PenstockError({
+    code: "read-back-differs",
+    disposition: "transient",
+    message: `Cannot commit: in ${table} ${what}`,
+    remedy: "Look for another process that writes these maps (bpftool map show)",
+    data: { table },
+  });
 }
 
 function stalePlan(planned: bigint, found: bigint): PenstockError {

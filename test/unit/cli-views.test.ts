@@ -8,7 +8,14 @@ import { renderDrift, viewDrift } from "../../src/cli/views/drift.ts";
 import { renderEvent, viewEvent } from "../../src/cli/views/event.ts";
 import { reportOutcome, viewOutcome } from "../../src/cli/views/outcome.ts";
 import { type PlanView, renderPlan, viewPreview } from "../../src/cli/views/plan.ts";
-import type { DescribedChange, DriftReport, Outcome, Plan, Preview } from "../../src/reconcile/index.ts";
+import type {
+  DescribedChange,
+  DescribedChanges,
+  DriftReport,
+  Outcome,
+  Plan,
+  Preview,
+} from "../../src/reconcile/index.ts";
 import { testTerminal } from "./cli-terminal.ts";
 
 const style = makeStyle(false);
@@ -30,6 +37,7 @@ const added: DescribedChange = {
   before: undefined,
   after: "pass tcp to port 22 on wan",
   position: { file: "policies/edge.yaml", line: 31, column: 7 },
+  owner: "git",
 };
 const changed: DescribedChange = {
   ...added,
@@ -59,6 +67,7 @@ function plan(more: Partial<Plan> = {}): Plan {
         deletes: 0,
         entriesBefore: 5,
         entriesAfter: 5,
+        others: 0,
         capacity: 16384,
       },
     ],
@@ -72,12 +81,17 @@ function plan(more: Partial<Plan> = {}): Plan {
   } as unknown as Plan;
 }
 
+function all(items: readonly DescribedChange[]): DescribedChanges {
+  return { items, more: { add: 0, change: 0, remove: 0 } };
+}
+
 function drift(entries: readonly DescribedChange[], attachments: readonly string[] = []): DriftReport {
-  return { entries, attachments, hostChanged: false, plan: plan(), digest: "e" };
+  const count = entries.length + attachments.length;
+  return { entries: all(entries), attachments, count, plan: plan(), digest: "e" };
 }
 
 function preview(more: Partial<Preview & { kind: "plan" }>): Preview {
-  return { kind: "plan", revision, plan: plan(), changes: [], drift: undefined, warnings: [], ...more };
+  return { kind: "plan", revision, plan: plan(), changes: all([]), drift: undefined, warnings: [], ...more };
 }
 
 const about = {
@@ -89,7 +103,7 @@ const about = {
 describe("a plan", () => {
   test("reads like this", () => {
     const view = viewPreview(
-      preview({ changes: [added, changed, removed], plan: plan({ attach: ["xdp_firewall on eth0"] }) }),
+      preview({ changes: all([added, changed, removed]), plan: plan({ attach: ["xdp_firewall on eth0"] }) }),
       about,
     );
     expect(
@@ -119,7 +133,7 @@ Plan: 1 to add, 1 to change, 1 to remove.`);
     const report = drift([added], ["xdp_firewall is not attached to eth0"]);
     const view = viewPreview(
       preview({
-        changes: [added, changed],
+        changes: all([added, changed]),
         drift: report,
         plan: plan({ attach: ["xdp_firewall on eth0", "xdp_firewall on eth1"] }),
       }),
@@ -138,7 +152,7 @@ Plan: 1 to add, 1 to change, 1 to remove.`);
   });
 
   test("of nothing but drift has no change pending", () => {
-    const view = viewPreview(preview({ changes: [added], drift: drift([added]) }), about) as PlanView;
+    const view = viewPreview(preview({ changes: all([added]), drift: drift([added]) }), about) as PlanView;
     expect(view.pending).toBe(false);
     expect(renderPlan(view, style).at(-1)).toBe(
       "No changes. The policy is the applied one; only drift is to be put right.",
@@ -156,6 +170,7 @@ Plan: 1 to add, 1 to change, 1 to remove.`);
         deletes: 0,
         entriesBefore: 1,
         entriesAfter: 1,
+        others: 0,
         capacity: 1,
       },
     ];
@@ -173,7 +188,7 @@ Plan: 1 to add, 1 to change, 1 to remove.`);
       subject: `${i} in address set feed`,
       after: "",
     }));
-    const view = viewPreview(preview({ changes: [...addresses, added] }), about) as PlanView;
+    const view = viewPreview(preview({ changes: all([...addresses, added]) }), about) as PlanView;
     expect(view.changes.listed).toHaveLength(200);
     expect(view.changes.listed[0]?.subject).toBe("rule edge/office-ssh");
     expect(view.changes).toMatchObject({ add: 1001, total: 1001 });
@@ -181,14 +196,17 @@ Plan: 1 to add, 1 to change, 1 to remove.`);
   });
 
   test("says that a revision is held back", () => {
-    const view = viewPreview(preview({ changes: [added] }), { ...about, held: revision.commit }) as PlanView;
+    const view = viewPreview(preview({ changes: all([added]) }), {
+      ...about,
+      held: revision.commit,
+    }) as PlanView;
     expect(renderPlan(view, style).join("\n")).toContain("Held back: this revision was rolled back");
   });
 
   test("shows no name that steers the terminal", () => {
     const evil = { ...added, subject: "rule \u001b[2Jevil", after: "pass\u202e" };
     const view = viewPreview(
-      preview({ changes: [evil], revision: { ...revision, subject: "\u001b]0;x" } }),
+      preview({ changes: all([evil]), revision: { ...revision, subject: "\u001b]0;x" } }),
       about,
     ) as PlanView;
     const text = renderPlan(view, style).join("\n");
@@ -232,7 +250,7 @@ describe("an outcome", () => {
     generation: { before: 7n, after: 8n },
     written: 3,
     removed: 1,
-    timingsMs: { prepare: 1.25, readBack: 0.5, commit: 0.002, grace: 12, settle: 0.25 },
+    timingsMs: { prepare: 1.25, readBack: 0.5, commit: 0.002, grace: 12, confirm: 0, settle: 0.25 },
     settleError: undefined,
   };
 
@@ -242,7 +260,7 @@ describe("an outcome", () => {
       kind: "applied",
       revision,
       plan: plan(),
-      changes: [added],
+      changes: all([added]),
       result,
       warnings: [],
     });
@@ -258,7 +276,14 @@ Timing   prepare 1.3 ms, read back 0.500 ms, commit 0.002 ms, grace 12.0 ms, set
 
   test("is JSON that JSON can carry, generations included", () => {
     const terminal = testTerminal();
-    const view = viewOutcome({ kind: "healed", revision, plan: plan(), changes: [], result, warnings: [] });
+    const view = viewOutcome({
+      kind: "healed",
+      revision,
+      plan: plan(),
+      changes: all([]),
+      result,
+      warnings: [],
+    });
     reportOutcome(view, new Output(terminal, "json"));
     expect(JSON.parse(terminal.out)).toMatchObject({
       outcome: "healed",

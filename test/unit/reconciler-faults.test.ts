@@ -13,7 +13,6 @@ import {
   ReconcilerWorld,
   tableSpecOf,
 } from "../fixtures/reconciler-world.ts";
-import { policyTables } from "../fixtures/test-datapath.ts";
 
 let world: ReconcilerWorld;
 
@@ -32,19 +31,13 @@ describe("what fails around a commit", () => {
     world.source.push(passWeb);
     await world.reconciler.reconcile("start");
     const second = world.source.push(dropWeb);
-    // Reads before the commit work; the one that confirms it does not.
-    let reads = 0;
-    const read = world.datapath.read.bind(world.datapath);
-    const perLook = policyTables.length;
-    world.datapath.read = async (table) => {
-      if (world.datapath.generation().current === 2n && reads++ < perLook) throw ioError;
-      return read(table);
+    world.datapath.grace = async () => {
+      if (world.datapath.generation().current === 2n) throw ioError;
     };
     const outcome = await world.reconciler.reconcile("poll");
-    expect(outcome.kind).toBe("applied");
-    if (outcome.kind === "applied")
-      expect(outcome.warnings).toEqual([expect.stringContaining("not confirmed")]);
-    reads = perLook;
+    if (outcome.kind !== "applied") throw new Error(outcome.kind);
+    expect(outcome.result.settleError?.message).toBe(ioError.message);
+    world.datapath.grace = async () => {};
     expect((await world.reconciler.scan("schedule")).drift).toBeUndefined();
     expect(await world.appliedCommit()).toBe(second);
     expect(world.outcomes()).toEqual(["applied", "applied"]);
@@ -193,5 +186,52 @@ describe("names", () => {
     expect((await world.reconciler.reconcile("start")).kind).toBe("applied");
     world.source.push(policyOf(firewall("edge", rules("b"))));
     expect((await world.reconciler.reconcile("poll")).kind).toBe("applied");
+  });
+});
+
+describe("a scan that fails", () => {
+  const ioError = new PenstockError({
+    code: "kernel-call-failed",
+    disposition: "transient",
+    message: "Cannot read: EIO",
+  });
+
+  it("says so until one succeeds, and then what was said before", async () => {
+    world.source.push(passWeb);
+    await world.reconciler.reconcile("start");
+    const read = world.datapath.read.bind(world.datapath);
+    world.datapath.read = async () => {
+      throw ioError;
+    };
+    await world.reconciler.scan("schedule");
+    await world.reconciler.scan("schedule");
+    world.datapath.read = read;
+    expect(await world.condition("Ready")).toBe("False KernelCallFailed");
+    await world.reconciler.scan("schedule");
+    expect(await world.condition("Ready")).toBe("True Succeeded");
+  });
+
+  it("because the host does not fit any more, is over when the host fits again", async () => {
+    const host = world.datapath.hostInterfaces;
+    const groups = [
+      interfaceGroup("one", ["eth0", "both*"], { attach: "native" }),
+      interfaceGroup("other", ["both*"], { attach: "generic" }),
+    ];
+    world.source.push(
+      policyOf(
+        ...groups,
+        firewall("a", [], { interfaces: ["one"] }),
+        firewall("b", [], { interfaces: ["other"] }),
+      ),
+    );
+    expect((await world.reconciler.reconcile("start")).kind).toBe("applied");
+    world.datapath.hostInterfaces = [...host, { name: "both0", index: 9 }];
+    await world.reconciler.scan("schedule");
+    expect(await world.condition("Ready")).toBe("False InvalidPolicy");
+    await world.reconciler.scan("schedule");
+    world.datapath.hostInterfaces = host;
+    await world.reconciler.scan("schedule");
+    expect(await world.condition("Ready")).toBe("True Succeeded");
+    expect((await world.reconciler.reconcile("poll")).kind).toBe("up-to-date");
   });
 });

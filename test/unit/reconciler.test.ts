@@ -69,8 +69,8 @@ describe("bringing the kernel to a revision", () => {
       ["fw_rules", 1],
       ["applied", 1],
     ]);
-    expect(outcome.changes).toMatchObject([
-      { action: "change", subject: "rule edge/web", position: { line: 1 } },
+    expect(outcome.changes.items).toMatchObject([
+      { action: "change", subject: "rule edge/web", position: { line: 1 }, owner: "git" },
     ]);
   });
 
@@ -197,9 +197,11 @@ describe("drift", () => {
     expect(scan).toMatchObject({
       healed: true,
       drift: {
-        entries: [
-          { action: "change", subject: "rule edge/web", before: expect.stringContaining("drop tcp") },
-        ],
+        entries: {
+          items: [
+            { action: "change", subject: "rule edge/web", before: expect.stringContaining("drop tcp") },
+          ],
+        },
       },
     });
     expect(await viewPackets(world.datapath, {})).toEqual(before);

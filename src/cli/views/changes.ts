@@ -2,7 +2,7 @@
 // still read; the rest is counted.
 import { diffWordsWithSpace } from "diff";
 import { addressTables } from "../../compile/index.ts";
-import type { ChangeAction, DescribedChange } from "../../reconcile/index.ts";
+import type { ChangeAction, DescribedChange, DescribedChanges, Owner } from "../../reconcile/index.ts";
 import type { Style } from "../style.ts";
 import { formatCount, plain } from "../text.ts";
 
@@ -18,6 +18,8 @@ export interface ChangeView {
   /** Where the policy says so; null for what goes. */
   readonly file: string | null;
   readonly line: number | null;
+  /** Whose the entry is: only Git's are changed, unless Git takes another's place. */
+  readonly owner: Owner;
 }
 
 export interface ChangeCounts {
@@ -32,18 +34,18 @@ export interface ChangeList extends ChangeCounts {
   readonly total: number;
 }
 
-export function viewChanges(changes: readonly DescribedChange[]): ChangeList {
-  const count = (...actions: ChangeAction[]) => changes.filter((c) => actions.includes(c.action)).length;
+export function viewChanges({ items, more }: DescribedChanges): ChangeList {
+  const count = (...actions: ChangeAction[]) => items.filter((c) => actions.includes(c.action)).length;
   return {
-    add: count("add"),
-    change: count("change", "move", "repair"),
-    remove: count("remove"),
+    add: count("add") + more.add,
+    change: count("change", "move", "repair") + more.change,
+    remove: count("remove") + more.remove,
     // Rules are what a reviewer looks for; a feed of ten thousand prefixes must not push them out of the list.
-    listed: [...changes]
+    listed: [...items]
       .sort((a, b) => rankOf(a) - rankOf(b))
       .slice(0, changesMax)
       .map(viewChange),
-    total: changes.length,
+    total: items.length + more.add + more.change + more.remove,
   };
 }
 
@@ -52,7 +54,7 @@ function rankOf(change: DescribedChange): number {
 }
 
 function viewChange(change: DescribedChange): ChangeView {
-  const { action, table, subject, before, after, position } = change;
+  const { action, table, subject, before, after, position, owner } = change;
   return {
     action,
     table,
@@ -61,6 +63,7 @@ function viewChange(change: DescribedChange): ChangeView {
     after: after ?? null,
     file: position?.file ?? null,
     line: position?.line ?? null,
+    owner,
   };
 }
 
@@ -85,8 +88,11 @@ function renderChange(change: ChangeView, how: { readonly width: number; readonl
   const place = change.file === null ? "" : style.dim(`${plain(change.file)}:${change.line}`);
   const head = `  ${symbolOf(change.action, style)} ${place === "" ? subject : `${subject.padEnd(width)}  ${place}`}`;
   const { before, after, action } = change;
-  const note =
-    action === "move" ? ["moved to another place in the order"] : action === "repair" ? ["put right"] : [];
+  const note = [
+    ...(action === "move" ? ["moved to another place in the order"] : []),
+    ...(action === "repair" ? ["put right"] : []),
+    ...(change.owner === "git" ? [] : [`takes the place of the ${change.owner}'s entry`]),
+  ];
   const isSame = before === after;
   const details = [
     ...note.map((text) => style.dim(text)),

@@ -13,11 +13,13 @@ export interface DriftView {
   readonly attachments: readonly string[];
 }
 
+const noChanges = { items: [], more: { add: 0, change: 0, remove: 0 } };
+
 export function viewDrift(revision: string, report: DriftReport | undefined): DriftView {
   return {
     revision,
     drift: report !== undefined,
-    entries: viewChanges(report?.entries ?? []),
+    entries: viewChanges(report?.entries ?? noChanges),
     attachments: report?.attachments ?? [],
   };
 }
@@ -43,7 +45,7 @@ export function renderDepartures(view: DriftView, style: Style): string[] {
 }
 
 function renderDeparture(entry: ChangeView, style: Style): string[] {
-  const subject = plain(entry.subject);
+  const subject = `${plain(entry.subject)}${entry.owner === "git" ? "" : ` (${entry.owner}'s)`}`;
   const place = entry.file === null ? "" : style.dim(`  ${plain(entry.file)}:${entry.line}`);
   const line = (name: string, text: string | null) =>
     text === null || text === "" ? [] : [`      ${style.dim(name)} ${plain(text)}`];

@@ -120,6 +120,7 @@ function renderDone(view: DoneView, style: Style): string[] {
     `${style.dim("Policy")}   ${add} added, ${change} changed, ${remove} removed`,
     `${style.dim("Kernel")}   ${describeWork(view)}`,
     `${style.dim("Timing")}   ${Object.entries(view.timingsMs)
+      .filter(([stage, ms]) => stage !== "confirm" || ms > 0)
       .map(([stage, ms]) => `${stageNames[stage] ?? stage} ${formatMs(ms)}`)
       .join(", ")}`,
   ];

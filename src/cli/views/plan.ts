@@ -1,5 +1,5 @@
 // A plan for reviewers: what the policy changes, apart from what drift there is to put right.
-import type { DriftReport, Plan, Preview } from "../../reconcile/index.ts";
+import type { DescribedChanges, DriftReport, Plan, Preview } from "../../reconcile/index.ts";
 import { alignColumns, type Style } from "../style.ts";
 import { countOf, formatCount, plain } from "../text.ts";
 import { type ChangeList, changeKey, renderChanges, viewChanges } from "./changes.ts";
@@ -17,6 +17,8 @@ export interface TableView {
   readonly deletes: number;
   readonly entriesBefore: number;
   readonly entriesAfter: number;
+  /** Entries of feeds and of the datapath itself, which policy leaves alone. */
+  readonly others: number;
   readonly capacity: number;
 }
 
@@ -52,8 +54,7 @@ export function viewPreview(
   const revision = viewRevision(preview.revision);
   if (preview.kind === "refused") return { kind: "refused", revision, findings: preview.findings };
   const { plan, drift, warnings } = preview;
-  const known = new Set(drift?.entries.map(changeKey));
-  const changes = viewChanges(preview.changes.filter((change) => !known.has(changeKey(change))));
+  const changes = viewChanges(withoutDrift(preview.changes, drift?.entries));
   const attach = plan.attach.filter((text) => !isMissing(text, drift));
   const pending = changes.total > 0 || attach.length > 0 || plan.detach.length > 0;
   return {
@@ -72,6 +73,18 @@ export function viewPreview(
   };
 }
 
+/** What the policy changes: all that differs, less what differs because of drift. */
+function withoutDrift(changes: DescribedChanges, drift: DescribedChanges | undefined): DescribedChanges {
+  if (drift === undefined) return changes;
+  const known = new Set(drift.items.map(changeKey));
+  const less = (action: "add" | "change" | "remove") =>
+    Math.max(0, changes.more[action] - drift.more[action]);
+  return {
+    items: changes.items.filter((change) => !known.has(changeKey(change))),
+    more: { add: less("add"), change: less("change"), remove: less("remove") },
+  };
+}
+
 /** True if the drift report says that the program is missing where the plan attaches it. */
 function isMissing(attachment: string, drift: DriftReport | undefined): boolean {
   return drift?.attachments.includes(attachment.replace(" on ", " is not attached to ")) === true;
@@ -80,12 +93,13 @@ function isMissing(attachment: string, drift: DriftReport | undefined): boolean 
 function viewTables(plan: Plan): TableView[] {
   return plan.tables
     .filter((t) => t.writes > 0 || t.deletes > 0)
-    .map(({ table, writes, deletes, entriesBefore, entriesAfter, capacity }) => ({
+    .map(({ table, writes, deletes, entriesBefore, entriesAfter, others, capacity }) => ({
       table,
       writes,
       deletes,
       entriesBefore,
       entriesAfter,
+      others,
       capacity,
     }));
 }

@@ -6,7 +6,7 @@ import { compareText } from "../../base/index.ts";
 import type { CompileContext, Origin } from "../../compile/index.ts";
 import { type FirewallRule, type PolicyDocument, suggestWord } from "../../policy/index.ts";
 import { compileEndpoint, emptyEndpoint } from "./endpoint.ts";
-import { isExpired } from "./expiry.ts";
+import { expiryOf, isExpired } from "./expiry.ts";
 import { invertRanges, type PortRange, parsePorts, protocolNumbers } from "./ports.ts";
 import { firewallProgram, ruleTable } from "./tables.ts";
 
@@ -72,6 +72,7 @@ class DocumentCompiler {
         const message = `"${rule.name}" expired on ${rule.expires} and is left out; remove it or give it a new date`;
         this.#context.report(at, "warning", "rule-expired", message);
       } else {
+        if (rule.expires !== undefined) this.#context.endsAt(expiryOf(rule.expires) ?? 0);
         this.#addRule(rule, at);
       }
     });

@@ -1,0 +1,97 @@
+// Finds keys in packed tables. A million keys are one array of entry numbers beside the keys themselves.
+import { startPace } from "../base/index.ts";
+
+/** Keys that are entered between two looks at the clock. */
+const stepKeys = 16_384;
+
+/**
+ * Finds keys of one size (a multiple of 4 bytes) in a flat buffer: open addressing over entry numbers. Of equal keys
+ * the first counts. The buffer must not change.
+ */
+export class KeyIndex {
+  readonly #keys: Uint32Array;
+  readonly #keyWords: number;
+  readonly #slots: Int32Array;
+  readonly #mask: number;
+  readonly #count: number;
+
+  /** Use `indexKeys` where there may be many. */
+  constructor(keys: Uint8Array, keySize: number) {
+    this.#keys = wordsOf(keys);
+    this.#keyWords = keySize / 4;
+    this.#count = keys.length / keySize;
+    let size = 16;
+    while (size < this.#count * 2) size *= 2;
+    this.#slots = new Int32Array(size).fill(-1);
+    this.#mask = size - 1;
+  }
+
+  get count(): number {
+    return this.#count;
+  }
+
+  /** Enters the keys of entries `from` up to `to`, in their order. */
+  enter(from: number, to: number): void {
+    for (let i = from; i < to; i++) {
+      let slot = hashWords(this.#keys, i * this.#keyWords, this.#keyWords) & this.#mask;
+      while (this.#slots[slot] !== -1) slot = (slot + 1) & this.#mask;
+      this.#slots[slot] = i;
+    }
+  }
+
+  /** The number of the entry whose key stands in `keys` from word `at` on, or -1. */
+  find(keys: Uint32Array, at = 0): number {
+    const words = this.#keyWords;
+    let slot = hashWords(keys, at, words) & this.#mask;
+    for (;;) {
+      const entry = this.#slots[slot] ?? -1;
+      if (entry === -1) return -1;
+      if (equalWords(this.#keys, entry * words, { keys, at, words })) return entry;
+      slot = (slot + 1) & this.#mask;
+    }
+  }
+}
+
+/** An index of all keys; gives the event loop its turn meanwhile. */
+export async function indexKeys(keys: Uint8Array, keySize: number): Promise<KeyIndex> {
+  const index = new KeyIndex(keys, keySize);
+  const pace = startPace("index keys");
+  for (let from = 0; from < index.count; from += stepKeys) {
+    index.enter(from, Math.min(index.count, from + stepKeys));
+    await pace.step(from);
+  }
+  return index;
+}
+
+/** An index of few keys. */
+export function indexFewKeys(keys: Uint8Array, keySize: number): KeyIndex {
+  const index = new KeyIndex(keys, keySize);
+  index.enter(0, index.count);
+  return index;
+}
+
+/** The bytes as 32-bit words of this machine: the same memory if it is aligned, else a copy. */
+export function wordsOf(bytes: Uint8Array): Uint32Array {
+  const aligned = bytes.byteOffset % 4 === 0 ? bytes : new Uint8Array(bytes);
+  return new Uint32Array(aligned.buffer, aligned.byteOffset, aligned.length >> 2);
+}
+
+function equalWords(
+  own: Uint32Array,
+  from: number,
+  other: { readonly keys: Uint32Array; readonly at: number; readonly words: number },
+): boolean {
+  const { keys, at, words } = other;
+  for (let i = 0; i < words; i++) if (own[from + i] !== keys[at + i]) return false;
+  return true;
+}
+
+function hashWords(keys: Uint32Array, at: number, words: number): number {
+  let hash = 0x811c9dc5;
+  for (let i = at; i < at + words; i++) {
+    hash = Math.imul(hash ^ (keys[i] ?? 0), 0x9e3779b1);
+    hash ^= hash >>> 15;
+  }
+  hash = Math.imul(hash, 0x85ebca6b);
+  return hash ^ (hash >>> 13);
+}

@@ -1,0 +1,54 @@
+// Why a table cannot become what is wanted: errors with the table, its limit, what is wanted and what is there.
+import { bug, PenstockError } from "../base/index.ts";
+import type { TableSpec } from "../compile/index.ts";
+import type { TableDiff } from "./diff.ts";
+
+/** The refusal of a plan that the kernel could not hold, with the numbers. */
+export function tableFull(
+  table: string,
+  n: { readonly wanted: number; readonly capacity: number; readonly peak: number; readonly others?: number },
+): PenstockError {
+  const { wanted, capacity, peak, others = 0 } = n;
+  const beside = others > 0 ? ` beside ${others} that are not Git's` : "";
+  const during = peak > wanted + others ? `, ${peak} while old and new stand side by side` : "";
+  return new PenstockError({
+    code: "table-full",
+    disposition: "stalled",
+    message: `Cannot prepare ${table}: the policy needs ${wanted} entries${beside}${during}, and the table holds ${capacity}`,
+    remedy: "Raise the limit in the agent's configuration (limits), or make the policy smaller",
+    data: { table, wanted, peak, capacity, others },
+  });
+}
+
+/** References cannot be versioned: a key keeps its meaning for as long as it is there. */
+export function changedReference(spec: TableSpec, key: number): PenstockError {
+  return bug(
+    `Cannot change entry ${key} of ${spec.name}: packets would see it at once; what it refers to needs an id of its own`,
+  );
+}
+
+/** A write that the kernel refused, in the middle of a transaction that is aborted because of it. */
+export function refusedWrite(
+  diff: TableDiff,
+  thrown: unknown,
+  at: { readonly done: number; readonly capacity: number },
+): PenstockError {
+  const { spec, changes, observed } = diff;
+  const cause = thrown instanceof PenstockError ? thrown : undefined;
+  const reason = thrown instanceof Error ? thrown.message : String(thrown);
+  return new PenstockError({
+    code: cause?.code ?? "write-refused",
+    disposition: cause?.disposition ?? "transient",
+    message: `Cannot prepare ${spec.name}: ${reason}. ${at.done} of ${changes.count} entries were prepared; ${observed.count} entries stood in the table before, ${diff.visibleAfter} are wanted, and it holds ${at.capacity}`,
+    ...(cause?.remedy === undefined ? {} : { remedy: cause.remedy }),
+    data: {
+      ...cause?.data,
+      table: spec.name,
+      wanted: diff.visibleAfter,
+      present: observed.count,
+      capacity: at.capacity,
+      prepared: at.done,
+    },
+    cause: thrown,
+  });
+}
