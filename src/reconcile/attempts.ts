@@ -48,7 +48,7 @@ export class AttemptWriter {
         result === undefined
           ? null
           : { before: Number(result.generation.before), after: Number(result.generation.after) },
-      plan: plan === undefined ? null : summaryOf(plan),
+      plan: plan === undefined ? null : await summaryOf(plan),
       digests: written.digests ?? null,
       timingsMs: { ...result?.timingsMs },
       ...(written.diagnostics === undefined || written.diagnostics.length === 0
@@ -87,10 +87,10 @@ function identityOf(revision: Revision): Attempt["revision"] {
   return { commit, ref, tree, author, committer, subject };
 }
 
-function summaryOf(plan: Plan): Attempt["plan"] {
+async function summaryOf(plan: Plan): Promise<Attempt["plan"]> {
   return {
     summary: plan.summary,
-    digest: plan.digest,
+    digest: await plan.digest(),
     tables: plan.tables
       .filter((t) => t.writes > 0)
       .map(({ table, add, change, remove }) => ({ table, add, change, remove })),

@@ -21,24 +21,8 @@ const noCovers: Covers = { before: () => undefined, after: () => undefined };
  */
 export async function findCovers(diff: TableDiff, generation: bigint): Promise<Covers> {
   if (diff.spec.shape !== "prefix" || diff.changes.count === 0) return noCovers;
-  const lengths = lengthsOf(diff);
-  if (lengths.length < 2) return noCovers;
-  return new TableCovers(diff, {
-    generation: Number(generation),
-    lengths,
-    besides: await indexBesides(diff),
-  });
-}
-
-/** Prefix lengths that occur, the longest first: only these are probed. */
-function lengthsOf(diff: TableDiff): number[] {
-  const { spec, desired, observed, unmatched } = diff;
-  const lengths = new Set<number>();
-  const desiredKeys = viewOf(desired.keys);
-  for (let i = 0; i < desired.count; i++) lengths.add(desiredKeys.getUint32(i * spec.keySize, true));
-  const observedKeys = viewOf(observed.keys);
-  for (const entry of unmatched) lengths.add(observedKeys.getUint32(entry * spec.keySize, true));
-  return [...lengths].sort((a, b) => b - a);
+  if (diff.lengths.length < 2) return noCovers;
+  return new TableCovers(diff, { generation: Number(generation), besides: await indexBesides(diff) });
 }
 
 /** An index of the observed entries that are not desired. */
@@ -53,7 +37,6 @@ async function indexBesides({ spec, observed, unmatched }: TableDiff): Promise<K
 
 interface CoverOptions {
   readonly generation: number;
-  readonly lengths: readonly number[];
   readonly besides: KeyIndex;
 }
 
@@ -88,9 +71,9 @@ class TableCovers implements Covers {
     key: Uint8Array,
     payloadOf: (wanted: number, besides: number) => Uint8Array | undefined,
   ): Uint8Array | undefined {
-    const { index } = this.#diff;
+    const { index, lengths } = this.#diff;
     const length = viewOf(key).getUint32(0, true);
-    for (const shorter of this.#o.lengths) {
+    for (const shorter of lengths) {
       if (shorter >= length) continue;
       const words = wordsOf(shortenKey(key, shorter));
       const payload = payloadOf(index.find(words), this.#o.besides.find(words));

@@ -39,6 +39,8 @@ export interface TableDiff {
   readonly matches: Int32Array;
   /** Observed entries that packets see and that are not desired: those that go, and those of other owners. */
   readonly unmatched: readonly number[];
+  /** Prefix tables: the lengths that occur, the longest first. */
+  readonly lengths: readonly number[];
   /** Entries of the owner that packets see now, and shall see. */
   readonly visibleBefore: number;
   readonly visibleAfter: number;
@@ -204,6 +206,15 @@ class Join {
     return isOwn(spec, this.#values, visiblePayload(spec, this.#values, at));
   }
 
+  #lengths(): number[] {
+    const { keySize } = this.#observed.spec;
+    const occurs = new Uint8Array(keySize * 8);
+    const keys = wordsOf(this.#desired.keys);
+    for (let at = 0; at < keys.length; at += keySize / 4) occurs[keys[at] ?? 0] = 1;
+    for (const entry of this.#unmatched) occurs[this.#keys.observed[(entry * keySize) / 4] ?? 0] = 1;
+    return [...occurs.keys()].filter((length) => occurs[length] === 1).reverse();
+  }
+
   result(): TableDiff {
     const { spec, count } = this.#observed;
     const desired = this.#desired;
@@ -220,6 +231,7 @@ class Join {
       changes,
       matches: this.#matches,
       unmatched: this.#unmatched,
+      lengths: spec.shape === "prefix" ? this.#lengths() : [],
       visibleBefore: this.#visible,
       visibleAfter: desired.count,
       others: this.#others,

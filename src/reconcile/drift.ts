@@ -48,7 +48,7 @@ export async function compareToApplied(input: PlanInput): Promise<Comparison> {
   const count = entries.items.length + add + change + remove + attachments.length;
   if (count === 0) return { drift: undefined, hostChanged: true };
   hostChanged ||= gone.length < plan.transaction.attach.length;
-  return { drift: { entries, attachments, count, plan, digest: plan.digest }, hostChanged };
+  return { drift: { entries, attachments, count, plan, digest: await plan.digest() }, hostChanged };
 }
 
 /** A bound below the last rule hides rules from packets. */

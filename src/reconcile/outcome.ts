@@ -43,6 +43,8 @@ export type Preview =
       readonly revision: Revision;
       readonly plan: Plan;
       readonly changes: DescribedChanges;
+      /** The plan's. */
+      readonly digest: string;
       readonly drift: DriftReport | undefined;
       readonly warnings: readonly string[];
     }

@@ -46,8 +46,8 @@ export interface Plan {
   readonly detach: readonly string[];
   /** One after the other, made while they are read: there may be a million. */
   readonly changes: Iterable<LogicalChange>;
-  /** Hex SHA-256 over everything that would be written. */
-  readonly digest: string;
+  /** Hex SHA-256 over everything that would be written; computed when it is asked for. */
+  readonly digest: () => Promise<string>;
   /** True if the kernel holds what is wanted, in every table. */
   readonly empty: boolean;
 }
@@ -116,7 +116,7 @@ export async function makePlan(input: PlanInput): Promise<Plan> {
     detach: detach.map((a) => `${a.program} on ${a.interface ?? `interface ${a.index}`}`),
     // The shortest first: a feed of a million prefixes must not push the rules out of what is put into words.
     changes: joined(byLength(diffs, changes)),
-    digest: await digestOf(diffs),
+    digest: once(() => digestOf(diffs)),
     empty: tables.every((t) => t.writes === 0) && attach.length === 0 && detach.length === 0 && !ends,
   };
 }
@@ -147,6 +147,14 @@ export function describePlan(
     },
     desired: input.desired,
   });
+}
+
+function once<T>(compute: () => T): () => T {
+  let known: { readonly value: T } | undefined;
+  return () => {
+    known ??= { value: compute() };
+    return known.value;
+  };
 }
 
 function byLength<T>(diffs: readonly TableDiff[], parts: readonly T[]): T[] {

@@ -174,6 +174,7 @@ export class Reconciler {
         revision,
         plan,
         changes: describePlan(plan, input),
+        digest: await plan.digest(),
         drift: await this.#findDrift(observed),
         warnings: findings,
       };

@@ -31,15 +31,16 @@ export function changedReference(spec: TableSpec, key: number): PenstockError {
 export function refusedWrite(
   diff: TableDiff,
   thrown: unknown,
-  at: { readonly done: number; readonly capacity: number },
+  at: { readonly attempted: number; readonly capacity: number },
 ): PenstockError {
   const { spec, changes, observed } = diff;
   const cause = thrown instanceof PenstockError ? thrown : undefined;
   const reason = thrown instanceof Error ? thrown.message : String(thrown);
+  if (cause?.code === "read-back-differs") return cause;
   return new PenstockError({
     code: cause?.code ?? "write-refused",
     disposition: cause?.disposition ?? "transient",
-    message: `Cannot prepare ${spec.name}: ${reason}. ${at.done} of ${changes.count} entries were prepared; ${observed.count} entries stood in the table before, ${diff.visibleAfter} are wanted, and it holds ${at.capacity}`,
+    message: `Cannot prepare ${spec.name}: ${reason}. ${at.attempted} of ${changes.count} entries were being prepared; ${observed.count} entries stood in the table before, ${diff.visibleAfter} are wanted, and it holds ${at.capacity}`,
     ...(cause?.remedy === undefined ? {} : { remedy: cause.remedy }),
     data: {
       ...cause?.data,
@@ -47,7 +48,7 @@ export function refusedWrite(
       wanted: diff.visibleAfter,
       present: observed.count,
       capacity: at.capacity,
-      prepared: at.done,
+      prepared: at.attempted,
     },
     cause: thrown,
   });

@@ -6,8 +6,7 @@ import type { Attachment } from "../compile/index.ts";
 import { diffTable, type TableDiff } from "./diff.ts";
 import type { Datapath } from "./ports.ts";
 import { refusedWrite } from "./refusals.ts";
-import { isArray } from "./versions.ts";
-import { chunkChanges, spansOf, Writes } from "./writes.ts";
+import { chunkChanges, type RawChunk, spansOf, Writes } from "./writes.ts";
 
 /** What a transaction does, as the plan says. */
 export interface TransactionPlan {
@@ -31,7 +30,7 @@ export interface TransactionResult {
   /** Entries written before the commit, and entries removed after it. */
   readonly written: number;
   readonly removed: number;
-  /** Milliseconds for each stage. */
+  /** Milliseconds for each stage; most of what is written is read back while preparing. */
   readonly timingsMs: Readonly<Record<Stage, number>>;
   /** Set if the commit stands but cleaning up after it failed: the next start or scan does it. */
   readonly settleError: PenstockError | undefined;
@@ -42,7 +41,10 @@ type Stage = "prepare" | "readBack" | "commit" | "grace" | "confirm" | "settle";
 /** The writes of one table, and how far they got. */
 interface TableRun {
   readonly writes: Writes;
+  /** Changes that the kernel may hold. */
   attempted: number;
+  /** Entries that it holds; what refers to a device and goes is not written before. */
+  written: number;
 }
 
 /**
@@ -94,12 +96,13 @@ class TransactionRun {
     try {
       for (const diff of this.#plan.diffs) {
         if (diff.changes.count === 0) continue;
-        this.#tables.push({ writes: await Writes.of(diff, { current, target }), attempted: 0 });
+        this.#tables.push({ writes: await Writes.of(diff, { current, target }), attempted: 0, written: 0 });
       }
       datapath.takeGeneration(target);
       await this.#write();
       this.#timer.mark("prepare");
-      for (const { writes } of this.#tables) await this.#readBack(writes);
+      for (const { writes } of this.#tables)
+        if (isReadAtOnce(writes.diff)) await this.#readBackAll(writes.diff);
       this.#timer.mark("readBack");
       const { current: now, last: taken } = datapath.generation();
       if (now !== current || taken !== target) throw stalePlan(current, now);
@@ -148,7 +151,7 @@ class TransactionRun {
     this.#timer.mark("settle");
     return {
       generation: { before: this.#current, after: this.#target },
-      written: this.#tables.reduce((sum, { attempted }) => sum + attempted, 0),
+      written: this.#tables.reduce((sum, { written }) => sum + written, 0),
       removed,
       timingsMs: this.#timer.stages(),
       settleError,
@@ -179,48 +182,44 @@ class TransactionRun {
     }
   }
 
-  /** The next chunk is made while the kernel takes the one before. */
+  /**
+   * While the kernel takes a chunk, the one before is read back and the next one is made. What was written must be
+   * what the kernel holds.
+   */
   async #writeTable(table: TableRun): Promise<void> {
     const { diff } = table.writes;
-    let written = 0;
+    const readsAll = isReadAtOnce(diff);
+    let before: WrittenChunk | undefined;
     let under: Promise<void> | undefined;
     try {
       for (const span of spansOf(diff.changes.count)) {
-        const { keys, values, count } = table.writes.prepared(span);
+        const chunk = table.writes.prepared(span);
         await under;
-        written = span.from;
         table.attempted = span.to;
-        under = count === 0 ? undefined : this.#datapath.write(diff.spec, keys, values);
+        table.written += chunk.count;
+        under = chunk.count === 0 ? undefined : this.#datapath.write(diff.spec, chunk.keys, chunk.values);
         // Whoever awaits it later meets its error; until then nobody does.
         under?.catch(() => undefined);
+        if (before !== undefined && !readsAll) await this.#readBack(diff, before);
+        before = { chunk, from: span.from };
       }
       await under;
+      if (before !== undefined && !readsAll) await this.#readBack(diff, before);
     } catch (error) {
       await under?.catch(() => undefined);
       const capacity = this.#datapath.capacityOf(diff.spec);
-      throw refusedWrite(diff, error, { done: doneOf(error, written), capacity });
+      throw refusedWrite(diff, error, { attempted: table.attempted, capacity });
     }
   }
 
-  /** What was written is what the kernel holds: entry by entry, or for most of a table, all that packets will see. */
-  async #readBack(writes: Writes): Promise<void> {
-    const { diff } = writes;
-    const { spec, changes } = diff;
-    if (isBulk(diff)) return this.#readBackAll(diff);
-    for (const span of spansOf(changes.count)) {
-      const { keys, values, count } = writes.prepared(span);
-      const found = await this.#datapath.lookup(spec, keys);
-      if (Buffer.compare(found, values) === 0) continue;
-      for (let i = 0; i < count; i++) {
-        const at = i * spec.valueSize;
-        if (
-          Buffer.compare(
-            found.subarray(at, at + spec.valueSize),
-            values.subarray(at, at + spec.valueSize),
-          ) !== 0
-        )
-          throw misread(spec.name, `entry ${i + span.from} is not what was written`);
-      }
+  async #readBack({ spec }: TableDiff, { chunk, from }: WrittenChunk): Promise<void> {
+    const { keys, values, count } = chunk;
+    const found = await this.#datapath.lookup(spec, keys);
+    if (Buffer.compare(found, values) === 0) return;
+    const size = spec.valueSize;
+    for (let at = 0; at < count * size; at += size) {
+      if (Buffer.compare(found.subarray(at, at + size), values.subarray(at, at + size)) !== 0)
+        throw misread(spec.name, `entry ${from + at / size} is not what was written`);
     }
   }
 
@@ -282,15 +281,18 @@ class TransactionRun {
   }
 }
 
-/** Whether reading the whole table is less work than asking for each entry. */
-function isBulk({ spec, changes, observed }: TableDiff): boolean {
-  return !isArray(spec) && changes.count > chunkChanges && changes.count * 4 > observed.count;
+/**
+ * Whether reading the whole table is less work than asking for each entry: batches read a hash several times faster
+ * than single look-ups, and a trie not at all.
+ */
+function isReadAtOnce({ spec, changes, observed }: TableDiff): boolean {
+  return spec.shape === "keyed" && changes.count > chunkChanges && changes.count * 4 > observed.count;
 }
 
-/** How many entries of a write that failed halfway were written, counted from the first of the table. */
-function doneOf(error: unknown, before: number): number {
-  const written = error instanceof PenstockError ? error.data["written"] : undefined;
-  return typeof written === "number" ? before + written : before;
+/** A chunk and the number of its first change. */
+interface WrittenChunk {
+  readonly chunk: RawChunk;
+  readonly from: number;
 }
 
 class StageTimer {

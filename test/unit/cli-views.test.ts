@@ -75,7 +75,7 @@ function plan(more: Partial<Plan> = {}): Plan {
     attach: [],
     detach: [],
     changes: [],
-    digest: "d",
+    digest: async () => "d",
     empty: false,
     ...more,
   } as unknown as Plan;
@@ -91,7 +91,16 @@ function drift(entries: readonly DescribedChange[], attachments: readonly string
 }
 
 function preview(more: Partial<Preview & { kind: "plan" }>): Preview {
-  return { kind: "plan", revision, plan: plan(), changes: all([]), drift: undefined, warnings: [], ...more };
+  return {
+    kind: "plan",
+    revision,
+    plan: plan(),
+    changes: all([]),
+    digest: "d",
+    drift: undefined,
+    warnings: [],
+    ...more,
+  };
 }
 
 const about = {

@@ -69,7 +69,7 @@ export function viewPreview(
     tables: viewTables(plan),
     held: about.held === revision.commit,
     warnings,
-    digest: plan.digest,
+    digest: preview.digest,
   };
 }
 
