@@ -182,7 +182,7 @@ export class KernelDatapath<Source extends MapSource = BpfObject> {
 
   /** Takes everything out of the kernel: programs from interfaces first, then every pin. */
   uninstall(): { readonly detached: number; readonly unpinned: number } {
-    const { detached, unpinned } = uninstallDatapath(this.#pinDirectory);
+    const { detached, unpinned } = removeInstalled(this.#pinDirectory);
     return { detached: detached.length, unpinned };
   }
 
@@ -278,14 +278,27 @@ export function openPinnedDatapath(
   }
 }
 
+interface Uninstalled {
+  readonly detached: readonly AttachedProgram[];
+  /** How many pins there were. */
+  readonly unpinned: number;
+}
+
 /**
  * Takes everything of this directory out of the kernel, whatever version made it: programs from their interfaces
- * first, then every pin. From then on packets pass unjudged.
+ * first, then every pin. From then on packets pass unjudged. Throws `already-running` while an agent works with it.
  */
-export function uninstallDatapath(pinDirectory: string): {
-  readonly detached: readonly AttachedProgram[];
-  readonly unpinned: number;
-} {
+export function uninstallDatapath(pinDirectory: string): Uninstalled {
+  const lock = lockDirectory(pinDirectory);
+  try {
+    return removeInstalled(pinDirectory);
+  } finally {
+    lock.release();
+  }
+}
+
+/** For whoever holds the directory's lock. */
+function removeInstalled(pinDirectory: string): Uninstalled {
   const attachments = new Attachments(pinDirectory, new Map());
   const detached = attachments.list();
   for (const { program, index } of detached) attachments.detach(program, index);

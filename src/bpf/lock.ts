@@ -29,69 +29,60 @@ const ATTEMPTS_MAX = 8;
 
 /** Takes the lock and writes our pid into the file. Throws `already-running` with the holder's pid, at once. */
 export function acquireLock(path: string): FileLock {
+  const fd = lockWhatIsThere(path, openLockFile, () => lockHeld(path));
+  try {
+    ftruncateSync(fd, 0);
+    writeSync(fd, `${process.pid}\n`, 0);
+  } catch (cause) {
+    closeSync(fd);
+    throw cause;
+  }
+  return holdLock(fd, path, () => ftruncateSync(fd, 0));
+}
+
+/**
+ * Takes a directory for this process, where no file can be made (bpffs). Throws `already-running` if another process
+ * has it, with its pid if the kernel tells.
+ */
+export function lockDirectory(path: string): FileLock {
+  return holdLock(lockWhatIsThere(path, openDirectory, directoryHeld), path);
+}
+
+/** Opens and locks; returns the descriptor. Between the two somebody may remove what was opened, and make another. */
+function lockWhatIsThere(
+  path: string,
+  open: (path: string) => number,
+  refuse: (fd: number, path: string) => PenstockError,
+): number {
   for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
-    const fd = openLockFile(path);
+    const fd = open(path);
     try {
-      takeLock(fd, path);
-      if (!isStillAt(fd, path)) {
-        closeSync(fd);
-        continue;
+      if (libc().flock(fd, LOCK_EX | LOCK_NB) !== 0) {
+        const errno = lastErrno();
+        if (errno === ERRNO.EAGAIN) throw refuse(fd, path);
+        throw kernelError({ action: "lock", object: path, call: "flock", errno });
       }
-      ftruncateSync(fd, 0);
-      writeSync(fd, `${process.pid}\n`, 0);
+      if (isStillAt(fd, path)) return fd;
     } catch (cause) {
       closeSync(fd);
       throw cause;
     }
-    return holdLock(fd, path);
+    closeSync(fd);
   }
   throw lockError(path, "somebody keeps removing it");
 }
 
-function holdLock(fd: number, path: string): FileLock {
+function holdLock(fd: number, path: string, before?: () => void): FileLock {
   let held = true;
   return {
     path,
     release() {
       if (!held) return;
       held = false;
-      ftruncateSync(fd, 0);
+      before?.();
       closeSync(fd);
     },
   };
-}
-
-/**
- * Takes a directory for this process, where no file can be made (bpffs). Throws `already-running`, without a pid, if
- * another process has it.
- */
-export function lockDirectory(path: string): FileLock {
-  let fd: number;
-  try {
-    mkdirSync(path, { recursive: true, mode: 0o700 });
-    fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
-  } catch (cause) {
-    throw lockError(path, cause instanceof Error ? cause.message : String(cause), cause);
-  }
-  if (libc().flock(fd, LOCK_EX | LOCK_NB) === 0) {
-    let held = true;
-    const release = () => {
-      if (held) closeSync(fd);
-      held = false;
-    };
-    return { path, release };
-  }
-  const errno = lastErrno();
-  closeSync(fd);
-  if (errno !== ERRNO.EAGAIN)
-    throw kernelError({ action: "lock", object: `directory ${path}`, call: "flock", errno });
-  throw new PenstockError({
-    code: "already-running",
-    disposition: "stalled",
-    message: `Cannot take the pins in ${path}: another process works with them`,
-    remedy: `Stop it, or give this agent a pinDirectory of its own (who it is: fuser ${path})`,
-    data: { path },
-  });
 }
 
 function openLockFile(path: string): number {
@@ -103,13 +94,18 @@ function openLockFile(path: string): number {
   }
 }
 
-function takeLock(fd: number, path: string): void {
-  if (libc().flock(fd, LOCK_EX | LOCK_NB) === 0) return;
-  const errno = lastErrno();
-  if (errno !== ERRNO.EAGAIN)
-    throw kernelError({ action: "lock", object: `file ${path}`, call: "flock", errno });
+function openDirectory(path: string): number {
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+    return openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  } catch (cause) {
+    throw lockError(path, cause instanceof Error ? cause.message : String(cause), cause);
+  }
+}
+
+function lockHeld(path: string): PenstockError {
   const holder = readHolder(path);
-  throw new PenstockError({
+  return new PenstockError({
     code: "already-running",
     disposition: "stalled",
     message: `Cannot take the lock ${path}: process ${holder ?? "unknown"} holds it`,
@@ -121,12 +117,48 @@ function takeLock(fd: number, path: string): void {
   });
 }
 
+function directoryHeld(fd: number, path: string): PenstockError {
+  const holder = findHolder(fd);
+  const [who, whom, how] =
+    holder === undefined
+      ? ["another process", "it", ` (who it is: fuser ${path})`]
+      : [`process ${holder}`, `process ${holder}`, ""];
+  return new PenstockError({
+    code: "already-running",
+    disposition: "stalled",
+    message: `Cannot take the pins in ${path}: ${who} works with them`,
+    remedy: `Stop ${whom}, or give this agent a pinDirectory of its own${how}`,
+    data: { path, pid: holder ?? null },
+  });
+}
+
+/** The process whose lock lies on the opened file, by /proc/locks; undefined if it is not visible from here. */
+function findHolder(fd: number): number | undefined {
+  const { dev, ino } = fstatSync(fd, { bigint: true });
+  // gnu_dev_major() and gnu_dev_minor(): the upper bits of both stand behind the lower ones.
+  const major = ((dev >> 32n) & 0xffff_f000n) | ((dev >> 8n) & 0xfffn);
+  const minor = ((dev >> 12n) & 0xffff_ff00n) | (dev & 0xffn);
+  const hex = (number: bigint) => number.toString(16).padStart(2, "0");
+  const place = `${hex(major)}:${hex(minor)}:${ino}`;
+  // Lines of those who wait for a lock have an arrow before the kind.
+  const holds = /^\d+: FLOCK +\w+ +\w+ +(\d+) (\S+) /gm;
+  for (const [, pid, where] of readLocks().matchAll(holds)) if (where === place) return Number(pid);
+  return undefined;
+}
+
+function readLocks(): string {
+  try {
+    return readFileSync("/proc/locks", "utf8");
+  } catch {
+    return "";
+  }
+}
+
 function readHolder(path: string): number | undefined {
   const pid = Number.parseInt(readFileSync(path, "utf8"), 10);
   return Number.isSafeInteger(pid) && pid > 0 ? pid : undefined;
 }
 
-// Between opening and locking the file may have been removed, and another process may hold a new one.
 function isStillAt(fd: number, path: string): boolean {
   const now = statSync(path, { throwIfNoEntry: false });
   const ours = fstatSync(fd);

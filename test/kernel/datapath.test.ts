@@ -1,6 +1,6 @@
 // The adapter over pins and links: who may work with them, and that nothing that is pinned is made worse by opening it.
 import { afterEach, expect, it } from "vitest";
-import { type KernelDatapath, queryXdp, unpin } from "../../src/bpf/index.ts";
+import { type KernelDatapath, listPins, queryXdp, uninstallDatapath, unpin } from "../../src/bpf/index.ts";
 import { addressSet, firewall, interfaceGroup, policyOf } from "../fixtures/firewall-documents.ts";
 import { describeKernel, makePinDirectory } from "../fixtures/kernel-gate.ts";
 import { makeVethNamespace } from "../fixtures/network-namespace.ts";
@@ -34,9 +34,29 @@ describeKernel("the datapath", () => {
   it("is one process's at a time, whatever its run directory is", () => {
     const pins = makePinDirectory();
     openIn(pins);
-    expect(() => openIn(pins)).toThrow(expect.objectContaining({ code: "already-running" }));
+    expect(() => openIn(pins)).toThrow(
+      expect.objectContaining({
+        code: "already-running",
+        message: `Cannot take the pins in ${pins}: process ${process.pid} works with them`,
+        data: { path: pins, pid: process.pid },
+      }),
+    );
     open.splice(0)[0]?.close();
     openIn(pins);
+  });
+
+  it("is not taken out of the kernel while another works with it", () => {
+    const pins = makePinDirectory();
+    const namespace = makeVethNamespace();
+    const { left } = attachIn(namespace, openIn(pins), "native");
+    const before = listPins(pins);
+    const uninstall = () => namespace.enter(() => uninstallDatapath(pins));
+    expect(uninstall).toThrow(expect.objectContaining({ code: "already-running" }));
+    expect(listPins(pins)).toEqual(before);
+    open.splice(0)[0]?.close();
+    expect(uninstall()).toMatchObject({ detached: [{ interface: "left" }], unpinned: before.length - 1 });
+    expect(namespace.enter(() => queryXdp(left.index))).toBeUndefined();
+    expect(listPins(pins)).toEqual([]);
   });
 
   it("keeps entries, generation and program over a restart", async () => {
