@@ -34,7 +34,8 @@ interface Probe {
   run(): Finding;
 }
 
-const KERNEL_MIN: readonly [number, number] = [5, 17];
+/** bpf_xdp_get_buff_len and programs of the section xdp.frags. */
+const KERNEL_MIN: readonly [number, number] = [5, 18];
 const LIBBPF_MIN: readonly [number, number] = [1, 1];
 const BPFFS_MAGIC = 0xcafe4a11;
 const BTF_PATH = "/sys/kernel/btf/vmlinux";

@@ -110,6 +110,11 @@ describeKernel("the check", () => {
     ]);
   });
 
+  it("asks for the kernel that the README asks for", () => {
+    const readme = readFileSync(new URL("../../README.md", import.meta.url), "utf8");
+    expect(readme).toContain(checkFeatures().find(({ name }) => name === "kernel-version")?.needed);
+  });
+
   it("leaves the process in its own network namespace", () => {
     const before = listInterfaces();
     checkFeatures();
