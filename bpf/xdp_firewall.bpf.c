@@ -103,10 +103,10 @@ ORDERED_TABLE(fw_rules, struct fw_rule, action, 16384)
 
 /**
  * struct fw_settings - what the agent tells the program besides policy
- * @events_per_window: events for each CPU in 100 ms
+ * @events_per_second: events for each CPU
  */
 struct fw_settings {
-	__u32 events_per_window;
+	__u32 events_per_second;
 	__u32 reserved;
 };
 
@@ -159,7 +159,7 @@ struct walk {
 	__u64 groups;
 	__u32 interface;
 	__u32 audited_document;
-	__u32 events_per_window;
+	__u32 events_per_second;
 	__u8 verdict;
 	__u8 by_default;
 	__u8 reserved[2];
@@ -282,7 +282,7 @@ static __always_inline void report_rule(struct walk *walk, const struct fw_rule 
 		.generation = walk->generation,
 		.interface = walk->interface,
 		.rule_id = rule->rule_id,
-		.per_window = walk->events_per_window,
+		.per_second = walk->events_per_second,
 		.verdict = drops ? VERDICT_DROP : VERDICT_PASS,
 		.kind = rule->flags & FW_RULE_FLAG_AUDIT ? EVENT_KIND_AUDIT : EVENT_KIND_RULE,
 		.reason = drops ? FW_REASON_RULE_DROP : FW_REASON_RULE_PASS,
@@ -339,7 +339,7 @@ static __always_inline int drop_malformed(const struct walk *walk, __u32 reason)
 	struct event_facts facts = {
 		.generation = walk->generation,
 		.interface = walk->interface,
-		.per_window = walk->events_per_window,
+		.per_second = walk->events_per_second,
 		.verdict = VERDICT_DROP,
 		.kind = EVENT_KIND_MALFORMED,
 		.reason = reason,
@@ -376,7 +376,7 @@ int xdp_firewall(struct xdp_md *ctx)
 	if (bound < 0 || !settings)
 		return finish(&walk, FW_REASON_INTERNAL_ERROR, VERDICT_DROP);
 	walk.groups = binding.groups;
-	walk.events_per_window = settings->events_per_window;
+	walk.events_per_second = settings->events_per_second;
 
 	reason = parse_packet(ctx, &walk.packet);
 	if (reason != PARSED)

@@ -82,10 +82,10 @@ struct {
 	__type(value, struct event_budget);
 } event_budgets SEC(".maps");
 
-#define EVENT_WINDOW_NS 100000000
+#define EVENT_WINDOW_NS 1000000000
 
-/* Takes one event from this CPU's budget of @per_window; false if it is used up. */
-static __always_inline int take_event_budget(struct event_budget *budget, __u32 per_window)
+/* Takes one event from this CPU's budget of @per_second; false if it is used up. */
+static __always_inline int take_event_budget(struct event_budget *budget, __u32 per_second)
 {
 	__u64 now = bpf_ktime_get_ns();
 
@@ -93,7 +93,7 @@ static __always_inline int take_event_budget(struct event_budget *budget, __u32 
 		budget->window_start_ns = now;
 		budget->used = 0;
 	}
-	if (budget->used >= per_window) {
+	if (budget->used >= per_second) {
 		budget->suppressed++;
 		return 0;
 	}
@@ -103,13 +103,13 @@ static __always_inline int take_event_budget(struct event_budget *budget, __u32 
 
 /**
  * struct event_facts - what an event says besides the packet's own fields
- * @per_window: the bound, events for each CPU and window
+ * @per_second: the bound, events for each CPU
  */
 struct event_facts {
 	__u64 generation;
 	__u32 interface;
 	__u32 rule_id;
-	__u32 per_window;
+	__u32 per_second;
 	__u8 verdict;
 	__u8 kind;
 	__u8 reason;
@@ -121,7 +121,7 @@ static __always_inline void send_event(const struct packet *packet, const struct
 	struct event_budget *budget = bpf_map_lookup_elem(&event_budgets, &zero);
 	struct packet_event *event;
 
-	if (!budget || !take_event_budget(budget, facts->per_window))
+	if (!budget || !take_event_budget(budget, facts->per_second))
 		return;
 	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 	if (!event) {

@@ -16,7 +16,7 @@ import { type AttachedProgram, Attachments } from "./attachments.ts";
 import { waitForGracePeriod } from "./grace.ts";
 import { listInterfaces, type NetworkInterface } from "./interfaces.ts";
 import { type FileLock, lockDirectory } from "./lock.ts";
-import { type BpfMap, openPinnedMap, possibleCpus } from "./map.ts";
+import { type BpfMap, openPinnedMap } from "./map.ts";
 import type { MapMemory } from "./map-memory.ts";
 import { type BpfObject, openObject } from "./object.ts";
 import { mapPinPath, programPinPath } from "./object-reuse.ts";
@@ -33,12 +33,9 @@ export interface DatapathOptions {
   readonly tables: readonly TableSpec[];
   /** Capacity by map name; maps that are not named keep the object's. */
   readonly maxEntries: Readonly<Record<string, number>>;
-  /** Bound on packet events of the whole host. */
+  /** Bound on packet events of each CPU. */
   readonly eventsPerSecondMax: number;
 }
-
-/** Milliseconds of one window of the event bound; EVENT_WINDOW_NS of the C side. */
-const eventWindowMs = 100;
 
 /** One instance of the datapath in the kernel: its tables, generation, counters and attachments. */
 export class KernelDatapath<Source extends MapSource = BpfObject> {
@@ -69,10 +66,10 @@ export class KernelDatapath<Source extends MapSource = BpfObject> {
     this.#attachments = new Attachments(options.pinDirectory, installed);
   }
 
-  /** Bounds packet events of the whole host; 0 sends none. */
+  /** Bounds packet events of each CPU; 0 sends none. */
   boundEvents(perSecondMax: number): void {
-    const perWindow = (perSecondMax * eventWindowMs) / 1000 / possibleCpus();
-    this.#storeSetting("eventsPerWindow", perSecondMax === 0 ? 0 : Math.max(1, Math.floor(perWindow)));
+    const words = new Uint32Array(this.#settings.bytes.buffer);
+    Atomics.store(words, offsetOf(fwSettingsLayout, "eventsPerSecond") / 4, perSecondMax);
   }
 
   capacityOf(table: TableSpec): number {
@@ -193,11 +190,6 @@ export class KernelDatapath<Source extends MapSource = BpfObject> {
     for (const program of this.#installed.values()) program.close();
     this.object.close();
     this.#lock?.release();
-  }
-
-  #storeSetting(field: "eventsPerWindow", value: number): void {
-    const words = new Uint32Array(this.#settings.bytes.buffer);
-    Atomics.store(words, offsetOf(fwSettingsLayout, field) / 4, value);
   }
 }
 

@@ -9,7 +9,6 @@ import {
   missingCapabilities,
   openDatapath,
   openPinnedDatapath,
-  possibleCpus,
 } from "../bpf/index.ts";
 import {
   appliedTable,
@@ -63,8 +62,7 @@ export function openWorkingDatapath(settings: Settings): KernelDatapath {
     pinDirectory: settings.pinDirectory,
     tables: tableSpecs,
     maxEntries: capacities(settings.limits),
-    // Configured for each processor, which is how the datapath counts.
-    eventsPerSecondMax: settings.events.perSecondMax * possibleCpus(),
+    eventsPerSecondMax: settings.events.perSecondMax,
   });
 }
 

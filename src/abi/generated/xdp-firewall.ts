@@ -794,24 +794,24 @@ export const fwRulesValueCodec: StructCodec<FwRulesValue> = defineCodec<FwRulesV
 /** struct fw_settings, 8 bytes. */
 export interface FwSettings {
   /** Bytes 0 to 3: uint32. */
-  readonly eventsPerWindow: number;
+  readonly eventsPerSecond: number;
 }
 
 export const fwSettingsLayout = {
   name: "fw_settings",
   size: 8,
   fields: [
-    { name: "eventsPerWindow", offset: 0, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "eventsPerSecond", offset: 0, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
     { name: "reserved", offset: 4, size: 4, type: { kind: "uint", bits: 32, bigEndian: false }, padding: true },
   ],
 } as const satisfies StructLayout;
 
 export const fwSettingsCodec: StructCodec<FwSettings> = defineCodec<FwSettings>(fwSettingsLayout, (fields) => ({
   write(bytes, at, value) {
-    fields.eventsPerWindow.write(bytes, at, value.eventsPerWindow);
+    fields.eventsPerSecond.write(bytes, at, value.eventsPerSecond);
   },
   read: (bytes, at) => ({
-    eventsPerWindow: fields.eventsPerWindow.read(bytes, at),
+    eventsPerSecond: fields.eventsPerSecond.read(bytes, at),
   }),
 }));
 
@@ -1161,5 +1161,5 @@ export const xdpFirewallAbi = {
   ],
   maps: xdpFirewallMaps,
   programs: xdpFirewallPrograms,
-  layoutDigest: "b5b3985e0dabd96f7de7f3ea01cfcf3701486bfd9947c3feea8ae366a542ab1a",
+  layoutDigest: "f398c70cced8a9ac32fd405e8dd5565fcb40d2aad8250bf2177c4bbdf0a9ac1a",
 } as const satisfies GeneratedAbi;
