@@ -1,10 +1,8 @@
 // The policy's sources, as reconciling wants them: the configured repository, a folder of this machine, or nothing.
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { PenstockError, type Revision } from "../base/index.ts";
 import type { SourceConfiguration } from "../policy/index.ts";
 import type { Logger, RevisionSource } from "../reconcile/index.ts";
-import { openSource, type Source } from "../source/index.ts";
+import { openSource, readStoreIdentity, type Source } from "../source/index.ts";
 import { readCredentials } from "./credentials.ts";
 import { requireSource, type Settings } from "./settings.ts";
 import { readWorkingTree } from "./working-tree.ts";
@@ -66,18 +64,6 @@ export function storedRevisions(
     stateDirectory: settings.stateDirectory,
     onEvent: (event) => log.warn({ event }, `The repository's store: ${event.kind}`),
   });
-}
-
-function readStoreIdentity(
-  stateDirectory: string,
-): { readonly url: string; readonly ref: string } | undefined {
-  try {
-    const text = readFileSync(join(stateDirectory, "repository.git", "penstock-source.json"), "utf8");
-    const { url, ref } = JSON.parse(text) as { readonly url?: unknown; readonly ref?: unknown };
-    return typeof url === "string" && typeof ref === "string" ? { url, ref } : undefined;
-  } catch {
-    return undefined;
-  }
 }
 
 /** The files of a folder of this machine, as if they were a revision. */

@@ -36,7 +36,7 @@ export interface SourceConfig {
   readonly ref: string;
   /** Folder of the policy inside the repository; "" is its root. */
   readonly path: string;
-  /** The object store is `<stateDirectory>/repository.git`. */
+  /** Holds the object store (see storeDirectoryOf). */
   readonly stateDirectory: string;
   readonly credentials?: SourceCredentials;
   readonly limits?: Partial<SourceLimits>;
@@ -77,6 +77,11 @@ export const defaultLimits: SourceLimits = {
   depthMax: 16,
 };
 
+/** Where the store of a state directory is. */
+export function storeDirectoryOf(stateDirectory: string): string {
+  return resolve(stateDirectory, "repository.git");
+}
+
 /** Checks everything that can be checked without touching disk or network; throws a stalled PenstockError. */
 export function checkConfig(config: SourceConfig): CheckedConfig {
   const limits = { ...defaultLimits, ...config.limits };
@@ -84,7 +89,7 @@ export function checkConfig(config: SourceConfig): CheckedConfig {
     location: parseLocation(config.url),
     ref: checkRef(config.ref),
     path: checkPolicyPath(config.path),
-    storeDirectory: resolve(config.stateDirectory, "repository.git"),
+    storeDirectory: storeDirectoryOf(config.stateDirectory),
     // Offsets in a pack index are kept below 2 GiB, where they need no second table.
     limits: { ...limits, packBytesMax: Math.min(limits.packBytesMax, 2 ** 31 - 1) },
     timeoutMs: config.timeoutMs ?? 15_000,

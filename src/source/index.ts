@@ -9,3 +9,4 @@ export {
 } from "./config.ts";
 export type { SourceEvent } from "./events.ts";
 export { openSource, type Source } from "./source.ts";
+export { readStoreIdentity, type StoreIdentity } from "./store.ts";

@@ -3,11 +3,12 @@
 // process that is killed at any moment leaves the store as it was, or with the whole of what is new, and some
 // `tmp-` files that the next one removes. `git` can read the store; nothing but Penstock may write to it.
 import { randomBytes } from "node:crypto";
-import nodeFs, { existsSync } from "node:fs";
+import nodeFs, { existsSync, readFileSync } from "node:fs";
 import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { init } from "isomorphic-git";
 import { PenstockError } from "../base/index.ts";
+import { storeDirectoryOf } from "./config.ts";
 import * as errors from "./errors.ts";
 import type { SourceEvent } from "./events.ts";
 import { PackIndex } from "./pack-index.ts";
@@ -16,6 +17,15 @@ import { PackIndex } from "./pack-index.ts";
 export interface StoreIdentity {
   readonly url: string;
   readonly ref: string;
+}
+
+/** What the store below a state directory is of; undefined if there is none, or if it does not say. */
+export function readStoreIdentity(stateDirectory: string): StoreIdentity | undefined {
+  try {
+    return parseIdentity(readFileSync(join(storeDirectoryOf(stateDirectory), identityFile), "utf8"));
+  } catch {
+    return undefined;
+  }
 }
 
 const identityFile = "penstock-source.json";
@@ -156,13 +166,8 @@ export class Store {
   async #readIdentity(): Promise<StoreIdentity | undefined> {
     const text = await readIfThere(join(this.directory, identityFile));
     if (text === undefined) return undefined;
-    try {
-      const { url, ref } = JSON.parse(text) as Record<string, unknown>;
-      return { url: String(url), ref: String(ref) };
-    } catch {
-      // Ours, but nobody knows of what: taken as another repository's.
-      return { url: "", ref: "" };
-    }
+    // Ours, but nobody knows of what: taken as another repository's.
+    return parseIdentity(text) ?? { url: "", ref: "" };
   }
 
   async #removeLeftovers(): Promise<void> {
@@ -199,6 +204,15 @@ export class Store {
     } catch (error) {
       throw error instanceof PenstockError ? error : errors.storeFailed(this.directory, error);
     }
+  }
+}
+
+function parseIdentity(text: string): StoreIdentity | undefined {
+  try {
+    const { url, ref } = JSON.parse(text) as { readonly url?: unknown; readonly ref?: unknown };
+    return typeof url === "string" && typeof ref === "string" ? { url, ref } : undefined;
+  } catch {
+    return undefined;
   }
 }
 

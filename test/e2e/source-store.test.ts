@@ -13,6 +13,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { readStoreIdentity } from "../../src/source/index.ts";
 import { buildPack } from "../fixtures/git-pack.ts";
 import { git, gitBytes } from "../fixtures/git-repository.ts";
 import { errorOf, type PolicyHost, startPolicyHost } from "../fixtures/git-source.ts";
@@ -65,6 +66,20 @@ const damages: readonly Damage[] = [
       ),
   ],
 ];
+
+describe("the identity of a store", () => {
+  it("is what it was opened for; that of no store, or of one that does not say, is unknown", () => {
+    expect(readStoreIdentity(sound)).toEqual({ url: repository.url, ref: "main" });
+    const state = host.newFolder();
+    expect(readStoreIdentity(state)).toBeUndefined();
+    cpSync(sound, state, { recursive: true });
+    const [path = ""] = storeFiles(state, /penstock-source\.json$/);
+    for (const text of ["", "{}", '{"url":1,"ref":"main"}', "null"]) {
+      writeFileSync(path, text);
+      expect(readStoreIdentity(state), text).toBeUndefined();
+    }
+  });
+});
 
 describe("a damaged store", () => {
   it.each(damages)("is repaired: any pack or index %s", async (_, apply) => {
