@@ -4,14 +4,8 @@ import { rmSync } from "node:fs";
 import { performance } from "node:perf_hooks";
 import { systemClock } from "../src/base/index.ts";
 import { createMap, type KernelDatapath, MAP_FLAG, MAP_TYPE, openDatapath } from "../src/bpf/index.ts";
-import {
-  appliedTable,
-  directoryCapacityFor,
-  directoryTable,
-  idRangesFor,
-  ruleIdsFor,
-} from "../src/compile/index.ts";
-import { kinds } from "../src/kinds/index.ts";
+import { idRangesFor } from "../src/compile/index.ts";
+import { capacitiesFor, kinds, policyTables } from "../src/kinds/index.ts";
 import {
   appliedEntries,
   knownIds,
@@ -65,14 +59,8 @@ function open(pinDirectory: string, addressesMax: number): KernelDatapath {
   return openDatapath({
     objectPath: new URL("../dist/objects/xdp_firewall.bpf.o", import.meta.url).pathname,
     pinDirectory,
-    tables: [...kinds.flatMap((kind) => kind.tables), directoryTable, appliedTable],
-    maxEntries: {
-      fw_rules: rulesMax,
-      rule_counters: ruleIdsFor(rulesMax),
-      address_set_v4: addressesMax,
-      address_set_v6: 16,
-      directory: directoryCapacityFor(rulesMax),
-    },
+    tables: policyTables,
+    maxEntries: capacitiesFor({ rulesMax, addressesMax, interfacesMax: 64 }),
     eventsPerSecondMax: 1000,
   });
 }

@@ -10,40 +10,14 @@ import {
   openDatapath,
   openPinnedDatapath,
 } from "../bpf/index.ts";
-import {
-  appliedTable,
-  directoryCapacityFor,
-  directoryTable,
-  ruleIdsFor,
-  type TableSpec,
-} from "../compile/index.ts";
-import { kinds } from "../kinds/index.ts";
+import { appliedTable } from "../compile/index.ts";
+import { capacitiesFor, policyTables } from "../kinds/index.ts";
 import type { Datapath } from "../reconcile/index.ts";
 import { objectPath } from "./places.ts";
 import type { Settings } from "./settings.ts";
 
 /** The datapath as it is pinned. */
 export type PinnedDatapath = KernelDatapath<MapSource>;
-
-/** Every table that policy fills, the applied revision last: it says that all the others are complete. */
-export const tableSpecs: readonly TableSpec[] = [
-  ...kinds.flatMap((kind) => kind.tables),
-  directoryTable,
-  appliedTable,
-];
-
-/** How many entries each map is made for. */
-export function capacities(limits: Settings["limits"]): Readonly<Record<string, number>> {
-  const { rulesMax, addressesMax, interfacesMax } = limits;
-  return {
-    fw_rules: rulesMax,
-    rule_counters: ruleIdsFor(rulesMax),
-    address_set_v4: addressesMax,
-    address_set_v6: addressesMax,
-    interfaces: interfacesMax,
-    directory: directoryCapacityFor(rulesMax),
-  };
-}
 
 /** Loads the datapath or takes over what is pinned. Throws `missing-capabilities` and what openDatapath throws. */
 export function openWorkingDatapath(settings: Settings): KernelDatapath {
@@ -60,15 +34,15 @@ export function openWorkingDatapath(settings: Settings): KernelDatapath {
   return openDatapath({
     objectPath,
     pinDirectory: settings.pinDirectory,
-    tables: tableSpecs,
-    maxEntries: capacities(settings.limits),
+    tables: policyTables,
+    maxEntries: capacitiesFor(settings.limits),
     eventsPerSecondMax: settings.events.perSecondMax,
   });
 }
 
 /** What is pinned, for looking at it; undefined if nothing is. */
 export function openInstalledDatapath(settings: Settings): PinnedDatapath | undefined {
-  return openPinnedDatapath({ pinDirectory: settings.pinDirectory, tables: tableSpecs });
+  return openPinnedDatapath({ pinDirectory: settings.pinDirectory, tables: policyTables });
 }
 
 /** The same, where a command cannot go on without. Throws `nothing-installed`. */
@@ -86,12 +60,15 @@ export function requireInstalledDatapath(settings: Settings): PinnedDatapath {
 
 /** A kernel that holds nothing, with the capacity that the configuration gives it. Only for plans. */
 export function emptyDatapath(settings: Settings): Datapath {
-  const sizes: Readonly<Record<string, number>> = { ...capacities(settings.limits), [appliedTable.name]: 1 };
+  const sizes: Readonly<Record<string, number>> = {
+    ...capacitiesFor(settings.limits),
+    [appliedTable.name]: 1,
+  };
   const refuse = (): never => {
     throw bug("Cannot change the kernel: this plan was made without one");
   };
   return {
-    tables: tableSpecs,
+    tables: policyTables,
     capacityOf: (table) => sizes[table.name] ?? 0,
     generation: () => ({ current: 0n, last: 0n }),
     takeGeneration: refuse,

@@ -1,8 +1,36 @@
-// The list of kinds: those that define names come before those that use them.
-import type { KindDefinition } from "../compile/index.ts";
+// The list of kinds: those that define names come before those that use them; and the tables that they all fill.
+import {
+  appliedTable,
+  directoryCapacityFor,
+  directoryTable,
+  type KindDefinition,
+  ruleIdsFor,
+  type TableSpec,
+} from "../compile/index.ts";
+import type { LimitsConfiguration } from "../policy/index.ts";
 import { addressSetKind } from "./address-set/index.ts";
 import { firewallKind } from "./firewall/index.ts";
 import { interfaceGroupKind } from "./interface-group/index.ts";
 
 /** Every policy kind, in the order in which they are compiled. */
 export const kinds: readonly KindDefinition[] = [interfaceGroupKind, addressSetKind, firewallKind];
+
+/** Every table that policy fills, the applied revision last: it says that all the others are complete. */
+export const policyTables: readonly TableSpec[] = [
+  ...kinds.flatMap((kind) => kind.tables),
+  directoryTable,
+  appliedTable,
+];
+
+/** How many entries each map is made for, by its name; those that are not named keep the program's number. */
+export function capacitiesFor(limits: LimitsConfiguration): Readonly<Record<string, number>> {
+  const { rulesMax, addressesMax, interfacesMax } = limits;
+  return {
+    fw_rules: rulesMax,
+    rule_counters: ruleIdsFor(rulesMax),
+    address_set_v4: addressesMax,
+    address_set_v6: addressesMax,
+    interfaces: interfacesMax,
+    directory: directoryCapacityFor(rulesMax),
+  };
+}

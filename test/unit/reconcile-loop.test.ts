@@ -2,12 +2,11 @@
 import { beforeEach, expect, it } from "vitest";
 import { PenstockError } from "../../src/base/index.ts";
 import { idRangesFor } from "../../src/compile/index.ts";
-import { kinds } from "../../src/kinds/index.ts";
+import { kinds, policyTables } from "../../src/kinds/index.ts";
 import { Loop, Reconciler } from "../../src/reconcile/index.ts";
 import { firewall, policyOf } from "../fixtures/firewall-documents.ts";
 import { MemoryDatapath } from "../fixtures/memory-datapath.ts";
 import { MemoryAttempts, MemorySource } from "../fixtures/memory-ports.ts";
-import { policyTables } from "../fixtures/test-datapath.ts";
 
 const unreachable = new PenstockError({
   code: "source-unreachable",

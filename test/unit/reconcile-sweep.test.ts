@@ -1,9 +1,10 @@
 // The failure sweep over a model of the kernel, for random pairs of policies.
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { policyTables } from "../../src/kinds/index.ts";
 import { arbitraryPolicy, type PolicyDocuments, pooledInterfaces } from "../fixtures/firewall-arbitraries.ts";
 import { MemoryDatapath } from "../fixtures/memory-datapath.ts";
-import { PolicyRefused, policyTables } from "../fixtures/test-datapath.ts";
+import { PolicyRefused } from "../fixtures/test-datapath.ts";
 import { sweepTransaction } from "../fixtures/transaction-sweep.ts";
 
 const interfaces = pooledInterfaces.map((name, i) => ({ name, index: i + 1 }));

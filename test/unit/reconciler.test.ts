@@ -2,12 +2,12 @@
 // status.
 import { beforeEach, describe, expect, it } from "vitest";
 import { PenstockError } from "../../src/base/index.ts";
+import { policyTables } from "../../src/kinds/index.ts";
 import { backoffMs } from "../../src/reconcile/index.ts";
 import { addressSet, firewall, interfaceGroup, policyOf } from "../fixtures/firewall-documents.ts";
 import { MemoryDatapath } from "../fixtures/memory-datapath.ts";
 import { leftovers, viewPackets } from "../fixtures/packet-view.ts";
 import { broken, dropWeb, office, passWeb, ReconcilerWorld } from "../fixtures/reconciler-world.ts";
-import { policyTables } from "../fixtures/test-datapath.ts";
 
 let world: ReconcilerWorld;
 

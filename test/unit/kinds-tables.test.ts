@@ -1,0 +1,16 @@
+// What all kinds together ask of the kernel: no table without a size, and no size for a map that does not exist.
+import { expect, it } from "vitest";
+import { xdpFirewallMaps } from "../../src/abi/index.ts";
+import { capacitiesFor, policyTables } from "../../src/kinds/index.ts";
+
+const capacities = capacitiesFor({ rulesMax: 10, addressesMax: 20, interfacesMax: 30 });
+
+it("the limits give every table its size, but for the one revision that is applied", () => {
+  const sized = policyTables.map(({ name }) => name).filter((name) => capacities[name] !== undefined);
+  expect([...sized, "applied"]).toEqual(policyTables.map(({ name }) => name));
+  expect(xdpFirewallMaps.applied.maxEntries).toBe(1);
+});
+
+it("every size is that of a map of the program", () => {
+  expect(Object.keys(xdpFirewallMaps)).toEqual(expect.arrayContaining(Object.keys(capacities)));
+});
