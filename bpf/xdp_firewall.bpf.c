@@ -134,6 +134,7 @@ enum fw_action *emit_fw_action;
 enum fw_rule_flag *emit_fw_rule_flag;
 enum event_kind *emit_event_kind;
 enum event_flag *emit_event_flag;
+enum event_layout *emit_event_layout;
 enum id_space *emit_id_space;
 enum presence *emit_presence;
 enum owner *emit_owner;
@@ -168,12 +169,12 @@ struct walk {
 static __always_inline int look_up_set(const struct walk *walk, const __u32 *address, __u32 set_id)
 {
 	if (walk->packet.family == 4) {
-		struct address_key_v4 key = { .prefix_length = 64, .set_id = set_id };
+		struct address_key_v4 key = { .prefix_length = HOST_LENGTH(key), .set_id = set_id };
 
 		__builtin_memcpy(key.address, address, sizeof(key.address));
 		return !!look_up_address_set_v4(&key, walk->generation);
 	} else {
-		struct address_key_v6 key = { .prefix_length = 160, .set_id = set_id };
+		struct address_key_v6 key = { .prefix_length = HOST_LENGTH(key), .set_id = set_id };
 
 		__builtin_memcpy(key.address, address, sizeof(key.address));
 		return !!look_up_address_set_v6(&key, walk->generation);

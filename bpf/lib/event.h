@@ -14,7 +14,7 @@ enum event_kind {
 	EVENT_KIND_MALFORMED = 2,
 };
 
-/* Bits of packet_event.flags; the two bits from EVENT_KIND_SHIFT on hold enum event_kind. */
+/* Bits of packet_event.flags. */
 enum event_flag {
 	EVENT_FLAG_IPV6 = 1,
 	EVENT_FLAG_VLAN = 2,
@@ -22,7 +22,11 @@ enum event_flag {
 	EVENT_FLAG_LATER_FRAGMENT = 8,
 	EVENT_FLAG_DROP = 16,
 };
-#define EVENT_KIND_SHIFT 5
+
+/* The bits of packet_event.flags above those of enum event_flag hold enum event_kind. */
+enum event_layout {
+	EVENT_LAYOUT_KIND_SHIFT = 5,
+};
 
 /**
  * struct packet_event - one packet that somebody wants to know of
@@ -142,7 +146,7 @@ static __always_inline void send_event(const struct packet *packet, const struct
 		       (packet->fragment ? EVENT_FLAG_FRAGMENT : 0) |
 		       (packet->later_fragment ? EVENT_FLAG_LATER_FRAGMENT : 0) |
 		       (facts->verdict == VERDICT_DROP ? EVENT_FLAG_DROP : 0) |
-		       (facts->kind << EVENT_KIND_SHIFT);
+		       (facts->kind << EVENT_LAYOUT_KIND_SHIFT);
 	event->reason = facts->reason;
 	event->reserved = 0;
 	bpf_ringbuf_submit(event, 0);

@@ -100,7 +100,7 @@ struct address_member {
 
 /**
  * struct address_key_v4 - a prefix of one set
- * @prefix_length: 32 + the number of address bits: the set id always counts
+ * @prefix_length: bits of the set id, which always count, and of the address
  * @set_id: id in ID_SPACE_ADDRESS_SET
  * @address: network byte order
  */
@@ -115,6 +115,9 @@ struct address_key_v6 {
 	__u32 set_id;
 	__u8 address[16];
 };
+
+/* The prefix_length with which one address is looked up. */
+#define HOST_LENGTH(key) (8 * (sizeof((key).set_id) + sizeof((key).address)))
 
 /*
  * Written by the agent, read when a rule names a set. One trie a family for all sets, the set id first in the

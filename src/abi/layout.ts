@@ -114,6 +114,13 @@ export function fieldOf<L extends StructLayout>(layout: L, field: L["fields"][nu
   return found;
 }
 
+/** How many elements the array in this field has. */
+export function countOf<L extends StructLayout>(layout: L, field: L["fields"][number]["name"]): number {
+  const { type } = fieldOf(layout, field);
+  if (type.kind !== "array") throw bug(`Cannot count field ${field} of ${layout.name}: it is no array`);
+  return type.count;
+}
+
 /** Bytes that a value of the type takes. */
 export function sizeOfType(type: FieldType): number {
   switch (type.kind) {

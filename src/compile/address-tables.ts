@@ -2,8 +2,10 @@
 // put prefixes there: named sets, and rules whose list of prefixes is too long to stand in the rule.
 import {
   addressKeyV4Codec,
+  addressKeyV4Layout,
   addressKeyV6Codec,
   addressMemberCodec,
+  fieldOf,
   Owner,
   Presence,
   xdpFirewallMaps,
@@ -20,7 +22,7 @@ const v6Table = tableSpec(xdpFirewallMaps.address_set_v6, { shape: "prefix", pre
 export const addressTables: readonly TableSpec[] = [v4Table, v6Table];
 
 /** Bits of the key that hold the set's id and always count. */
-const setIdBits = 32;
+const setIdBits = fieldOf(addressKeyV4Layout, "setId").size * 8;
 
 const member = addressMemberCodec.encode({ presence: Presence.own, owner: Owner.git });
 const keyV4 = new Uint8Array(v4Table.keySize);

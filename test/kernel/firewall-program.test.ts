@@ -3,7 +3,9 @@
 import { afterAll, beforeAll, expect, it } from "vitest";
 import {
   EventFlag,
+  EventLayout,
   eventBudgetCodec,
+  eventKindNames,
   FwReason,
   type PacketEvent,
   packetEventCodec,
@@ -97,12 +99,17 @@ describeKernel("xdp_firewall", () => {
     drain();
     ring.close();
     expect(
-      events.map((e) => [e.ruleId, e.flags & EventFlag.drop ? "drop" : "pass", e.flags >> 5, e.reason]),
+      events.map((e) => [
+        e.ruleId,
+        e.flags & EventFlag.drop ? "drop" : "pass",
+        eventKindNames[e.flags >> EventLayout["kind-shift"]],
+        e.reason,
+      ]),
     ).toEqual([
-      [ruleIds.get("audited/would-drop"), "drop", 1, FwReason["rule-drop"]],
-      [ruleIds.get("edge/note"), "pass", 0, FwReason["rule-pass"]],
-      [ruleIds.get("edge/web"), "pass", 0, FwReason["rule-pass"]],
-      [0, "drop", 2, FwReason["truncated-ip"]],
+      [ruleIds.get("audited/would-drop"), "drop", "audit", FwReason["rule-drop"]],
+      [ruleIds.get("edge/note"), "pass", "rule", FwReason["rule-pass"]],
+      [ruleIds.get("edge/web"), "pass", "rule", FwReason["rule-pass"]],
+      [0, "drop", "malformed", FwReason["truncated-ip"]],
     ]);
     const [event] = events;
     expect(event).toMatchObject({ protocol: 6, destinationPort: 80, sourcePort: 40_000, interface: ifindex });

@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { describe, expect, it, vi } from "vitest";
 import { parseElf } from "../../src/abi/elf.ts";
 import {
+  countOf,
   type FieldLayout,
   formatType,
   type ObjectAbi,
@@ -399,5 +400,12 @@ describe("holes", () => {
     expect(() => offsetOf({ name: "s", size: 4, fields: [field(0, 4)] }, "f1")).toThrow(
       /Cannot find field f1 of s/,
     );
+  });
+
+  it("only an array has elements to count", () => {
+    const array: FieldLayout = { ...field(0, 12), type: { kind: "array", element: uint32, count: 3 } };
+    const layout = { name: "s", size: 16, fields: [array, { ...field(12, 4), type: uint32 }] };
+    expect(countOf(layout, "f0")).toBe(3);
+    expect(() => countOf(layout, "f12")).toThrow(/Cannot count field f12 of s: it is no array/);
   });
 });

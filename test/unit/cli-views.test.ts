@@ -1,6 +1,6 @@
 // How plans, outcomes, drift and events read: changes apart from drift, lists that stay readable, and exit codes.
 import { describe, expect, test } from "vitest";
-import { EventFlag, FwReason, type PacketEvent } from "../../src/abi/index.ts";
+import { EventFlag, EventKind, EventLayout, FwReason, type PacketEvent } from "../../src/abi/index.ts";
 import { PenstockError, type Revision } from "../../src/base/index.ts";
 import { Output } from "../../src/cli/output.ts";
 import { makeStyle } from "../../src/cli/style.ts";
@@ -360,7 +360,10 @@ describe("an event", () => {
     },
     {
       name: "of a rule on trial",
-      event: { flags: EventFlag.drop | (1 << 5), reason: FwReason["rule-drop"] },
+      event: {
+        flags: EventFlag.drop | (EventKind.audit << EventLayout["kind-shift"]),
+        reason: FwReason["rule-drop"],
+      },
       line: "2023-11-14 22:13:20.123Z  would drop  eth0      tcp     192.0.2.7:40000 -> 192.0.2.1:22               edge/office-ssh (rule-drop)",
     },
     {
@@ -376,7 +379,7 @@ describe("an event", () => {
     {
       name: "of what could not be read",
       event: {
-        flags: EventFlag.drop | (2 << 5),
+        flags: EventFlag.drop | (EventKind.malformed << EventLayout["kind-shift"]),
         ruleId: 0,
         source: new Uint8Array(16),
         destination: new Uint8Array(16),

@@ -42,6 +42,20 @@ export const eventKindNames: readonly EventKind[] = [
 
 export const eventKindEnum = { name: "event_kind", values: EventKind } as const satisfies EnumLayout;
 
+/** enum event_layout: the number of each name. */
+export const EventLayout = {
+  "kind-shift": 5,
+} as const;
+
+export type EventLayout = keyof typeof EventLayout;
+
+/** The name of each number of enum event_layout. */
+export const eventLayoutNames: Readonly<Record<number, EventLayout>> = {
+  5: "kind-shift",
+};
+
+export const eventLayoutEnum = { name: "event_layout", values: EventLayout } as const satisfies EnumLayout;
+
 /** enum fw_action: the number of each name. */
 export const FwAction = {
   absent: 0,
@@ -1150,6 +1164,7 @@ export const xdpFirewallAbi = {
   enums: [
     eventFlagEnum,
     eventKindEnum,
+    eventLayoutEnum,
     fwActionEnum,
     fwFamilyEnum,
     fwReasonEnum,
@@ -1161,5 +1176,5 @@ export const xdpFirewallAbi = {
   ],
   maps: xdpFirewallMaps,
   programs: xdpFirewallPrograms,
-  layoutDigest: "f398c70cced8a9ac32fd405e8dd5565fcb40d2aad8250bf2177c4bbdf0a9ac1a",
+  layoutDigest: "7919d260a87836da13e1a40d22e8075f2a32eec6ab49c772d99a2618eb6831b8",
 } as const satisfies GeneratedAbi;

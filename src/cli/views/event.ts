@@ -1,5 +1,5 @@
 // Packet events: from the datapath's 56 bytes to what a person reads.
-import { EventFlag, eventKindNames, fwReasonNames, type PacketEvent } from "../../abi/index.ts";
+import { EventFlag, EventLayout, eventKindNames, fwReasonNames, type PacketEvent } from "../../abi/index.ts";
 import { type Family, formatAddress } from "../../base/index.ts";
 import { protocolName } from "../../kinds/firewall/index.ts";
 import { alignColumns, type Cell, type Style } from "../style.ts";
@@ -36,13 +36,11 @@ export interface EventNames {
   interfaceName(index: number): string | undefined;
 }
 
-/** EVENT_KIND_SHIFT of the C side. */
-const kindShift = 5;
-
 export function viewEvent(event: PacketEvent, names: EventNames): EventView {
   const { flags, protocol, ruleId, generation } = event;
   const family: Family = flags & EventFlag.ipv6 ? 6 : 4;
-  const kind = eventKindNames[flags >> kindShift] ?? `kind ${flags >> kindShift}`;
+  const kindNumber = flags >> EventLayout["kind-shift"];
+  const kind = eventKindNames[kindNumber] ?? `kind ${kindNumber}`;
   const later = (flags & EventFlag["later-fragment"]) !== 0;
   const hasPorts = (protocol === 6 || protocol === 17) && !later && kind !== "malformed";
   const address = (bytes: Uint8Array) =>

@@ -1,7 +1,15 @@
 // Firewall documents -> records of the rule table, in evaluation order. A rule becomes one record, or several
 // where its port lists are longer than a record holds; what a document says by default becomes records behind
 // all rules, so that the program has one way to decide.
-import { FwAction, FwFamily, type FwRule, FwRuleFlag, fwRuleCodec } from "../../abi/index.ts";
+import {
+  countOf,
+  FwAction,
+  FwFamily,
+  type FwRule,
+  FwRuleFlag,
+  fwRuleCodec,
+  fwRuleLayout,
+} from "../../abi/index.ts";
 import { compareText } from "../../base/index.ts";
 import type { CompileContext, Origin } from "../../compile/index.ts";
 import { type FirewallRule, type PolicyDocument, suggestWord } from "../../policy/index.ts";
@@ -10,8 +18,8 @@ import { expiryOf, isExpired } from "./expiry.ts";
 import { invertRanges, type PortRange, parsePorts, protocolNumbers } from "./ports.ts";
 import { firewallProgram, ruleTable } from "./tables.ts";
 
-/** Port ranges that one record holds; the length of the C side's arrays. */
-const rangesMax = 8;
+/** Port ranges that one record holds, of source and destination each. */
+const rangesMax = countOf(fwRuleLayout, "sourcePorts");
 
 type Document = PolicyDocument<"Firewall">;
 

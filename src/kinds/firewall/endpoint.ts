@@ -1,12 +1,12 @@
 // The addresses that a rule names on one side: one prefix stands in the record itself, more go into a set of the
 // rule's own, named sets are referred to by id.
-import type { FwEndpoint } from "../../abi/index.ts";
+import { countOf, type FwEndpoint, fwEndpointLayout } from "../../abi/index.ts";
 import { type Prefix, parsePrefix } from "../../base/index.ts";
 import { addPrefix, type CompileContext, type Origin } from "../../compile/index.ts";
 import { type FirewallEndpoint, suggestWord } from "../../policy/index.ts";
 
-/** Set ids that one endpoint holds; the length of the C side's array. */
-const setsMax = 6;
+/** Set ids that one endpoint holds. */
+const setsMax = countOf(fwEndpointLayout, "sets");
 
 /** Matches nothing by itself; for rules that do not name addresses. */
 export const emptyEndpoint: FwEndpoint = {
