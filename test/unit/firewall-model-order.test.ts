@@ -1,7 +1,9 @@
 // Known answers for the firewall's reference model: the order of documents and rules, log rules and audit mode,
 // defaults, expiry, fragments, and packets that are described rather than sent.
 import { describe, expect, it } from "vitest";
-import { type Judgement, judge, judgementReasons, prepareModel } from "../../src/kinds/firewall/model.ts";
+import { FwReason, fwReasonNames } from "../../src/abi/index.ts";
+import { malformedReasons } from "../../src/base/index.ts";
+import { type Judgement, judge, prepareModel } from "../../src/kinds/firewall/model.ts";
 import type { FirewallMatch } from "../../src/policy/index.ts";
 import type { PolicyDocuments } from "../fixtures/firewall-arbitraries.ts";
 import { firewall, packets, policyOf } from "../fixtures/firewall-documents.ts";
@@ -305,7 +307,13 @@ describe("policies that the compiler refuses", () => {
 });
 
 it("the reasons keep their numbers", () => {
-  expect(judgementReasons.length).toBe(20);
-  expect(judgementReasons.indexOf("default-drop")).toBe(6);
-  expect(judgementReasons.indexOf("internal-error")).toBe(19);
+  expect(fwReasonNames.length).toBe(20);
+  expect(FwReason["default-drop"]).toBe(6);
+  expect(FwReason["internal-error"]).toBe(19);
+});
+
+it("the dissector's reasons are the datapath's, in its order", () => {
+  const first = FwReason[malformedReasons[0]];
+  expect(fwReasonNames.slice(first, first + malformedReasons.length)).toEqual(malformedReasons);
+  expect(first + malformedReasons.length).toBe(FwReason["internal-error"]);
 });

@@ -4,9 +4,10 @@
 import { BlockList } from "node:net";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { fwReasonNames } from "../../src/abi/index.ts";
 import { dissect, type IpPacket } from "../../src/base/index.ts";
 import { formatAddress, parsePrefix } from "../../src/base/prefix.ts";
-import { judgementReasons, prepareModel } from "../../src/kinds/firewall/model.ts";
+import { prepareModel } from "../../src/kinds/firewall/model.ts";
 import {
   type Firewall,
   type FirewallEndpoint,
@@ -169,7 +170,7 @@ describe("the reference model", () => {
         const { judgeFrame } = model(policy, interfaceName);
         for (const frame of frames) {
           const judgement = judgeFrame(frame);
-          expect(judgementReasons).toContain(judgement.reason);
+          expect(fwReasonNames).toContain(judgement.reason);
           const passes = judgement.reason === "unbound" || judgement.reason.endsWith("-pass");
           expect(judgement.verdict).toBe(passes ? "pass" : "drop");
           expect(judgement.rule !== undefined).toBe(judgement.reason.startsWith("rule-"));
@@ -271,7 +272,7 @@ describe("arbitrary policies", () => {
         }
       }
     }
-    const reasons = judgementReasons.filter((reason) => reason !== "internal-error");
+    const reasons = fwReasonNames.filter((reason) => reason !== "internal-error");
     expect([...seen].sort()).toEqual(
       [...reasons, "logged drop", "logged pass", "logged undefined", "passed over"].sort(),
     );

@@ -1,33 +1,7 @@
 // What a firewall can say about a packet: the vocabulary of the reference model, and of everybody who compares
 // something with it.
+import type { FwReason } from "../../abi/index.ts";
 import type { Verdict } from "./model-policy.ts";
-
-/** Why a packet met its verdict, in the datapath's order: the index is the number. Every packet has exactly one. */
-export const judgementReasons = [
-  "unbound",
-  "non-ip-pass",
-  "non-ip-drop",
-  "rule-pass",
-  "rule-drop",
-  "default-pass",
-  "default-drop",
-  "truncated-ethernet",
-  "truncated-vlan",
-  "too-many-tags",
-  "truncated-ip",
-  "bad-ip-version",
-  "bad-ip-header",
-  "bad-fragment",
-  "too-many-extension-headers",
-  "bad-extension-header",
-  "truncated-extension-header",
-  "truncated-transport",
-  "bad-transport",
-  // Of the datapath alone: something that cannot be. The model never gives it.
-  "internal-error",
-] as const;
-
-export type JudgementReason = (typeof judgementReasons)[number];
 
 /** A rule by the name of its document and its own. */
 export interface RuleReference {
@@ -47,7 +21,8 @@ export interface DecidingRule extends RuleReference {
 
 export interface Judgement {
   readonly verdict: Verdict;
-  readonly reason: JudgementReason;
+  /** Every packet has exactly one. The model never gives `internal-error`: something that cannot be. */
+  readonly reason: FwReason;
   /** Absent where no rule decided. */
   readonly rule?: DecidingRule;
   /** In the order in which the packet met them: log rules, and the first match of each document in audit mode. */

@@ -1,18 +1,17 @@
 // The reference model of the firewall: what must happen to a packet, straight from the policy documents. The
 // datapath is compared with it, `explain` and `test` speak through it. It must stay independent of the compiler,
-// of the compiled tables and of the C program, or a shared mistake would go unseen.
+// of the compiled tables and of the C program, whose names for reasons are all that it knows of them, or a shared
+// mistake would go unseen.
 import { dissect } from "../../base/index.ts";
 import type { DecidingRule, Judgement, LoggedRule, RuleReference } from "./model-judgement.ts";
 import { type DescribedPacket, matchRule, type ParsedRule, parseRule } from "./model-match.ts";
 import { bindInterface, type ModelInput, membersOfSet, type Verdict } from "./model-policy.ts";
 
-export {
-  type DecidingRule,
-  type Judgement,
-  type JudgementReason,
-  judgementReasons,
-  type LoggedRule,
-  type RuleReference,
+export type {
+  DecidingRule,
+  Judgement,
+  LoggedRule,
+  RuleReference,
 } from "./model-judgement.ts";
 export type { DescribedPacket } from "./model-match.ts";
 export type { ModelInput, ModelPolicy, Verdict } from "./model-policy.ts";
