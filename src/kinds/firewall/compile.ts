@@ -88,7 +88,8 @@ class DocumentCompiler {
 
   /** The records for packets that no rule decided. */
   addDefaults(): void {
-    const { document, spec } = { document: this.#document, spec: this.#document.spec };
+    const document = this.#document;
+    const { spec } = document;
     const defaults = [
       { field: "default", name: "(default)", verdict: spec.default, family: FwFamily["any-ip"] },
       { field: "nonIp", name: "(non-ip)", verdict: spec.nonIp, family: FwFamily["non-ip"] },
