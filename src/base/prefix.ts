@@ -1,6 +1,5 @@
 // IP addresses and prefixes: strict text forms to bytes and back. Only the canonical dotted quad is taken for
 // IPv4: `010.0.0.1`, `10.1` and `0x7f.1` mean different hosts to different programs, so they are refused.
-import { isIPv6 } from "node:net";
 
 export type Family = 4 | 6;
 
@@ -25,7 +24,7 @@ export type Parsed<T> =
 
 /** Parses `10.0.0.1` or `2001:db8::1`. Zone ids and IPv4 in any non-canonical form are refused. */
 export function parseAddress(text: string): Parsed<Address> {
-  const bytes = text.includes(":") ? parseIPv6(text) : parseIPv4(text);
+  const bytes = parseBytes(text, text.length);
   if (bytes === undefined) return { ok: false, code: "bad-address", message: describeBadAddress(text) };
   return { ok: true, value: { family: bytes.length === 4 ? 4 : 6, bytes } };
 }
@@ -33,13 +32,14 @@ export function parseAddress(text: string): Parsed<Address> {
 /** Parses `10.0.0.0/8`, `2001:db8::/32`, or an address, which stands for itself alone (/32 or /128). */
 export function parsePrefix(text: string): Parsed<Prefix> {
   const slash = text.indexOf("/");
-  const address = parseAddress(slash < 0 ? text : text.slice(0, slash));
-  if (!address.ok) return address;
-  const { family, bytes } = address.value;
-  const bits = family === 4 ? 32 : 128;
-  if (slash < 0) return { ok: true, value: { family, bytes, length: bits } };
-  const lengthText = text.slice(slash + 1);
-  const length = /^(0|[1-9][0-9]{0,2})$/.test(lengthText) ? Number(lengthText) : -1;
+  const end = slash < 0 ? text.length : slash;
+  const bytes = parseBytes(text, end);
+  if (bytes === undefined) {
+    return { ok: false, code: "bad-address", message: describeBadAddress(text.slice(0, end)) };
+  }
+  const family = bytes.length === 4 ? 4 : 6;
+  const bits = bytes.length * 8;
+  const length = slash < 0 ? bits : parseLength(text, slash + 1);
   if (length < 0 || length > bits) {
     return {
       ok: false,
@@ -47,9 +47,8 @@ export function parsePrefix(text: string): Parsed<Prefix> {
       message: `"${text}" has no valid prefix length; write a number from 0 to ${bits} after the slash`,
     };
   }
-  const masked = maskBytes(bytes, length);
-  if (!equalBytes(masked, bytes)) {
-    const fixed = formatPrefix({ family, bytes: masked, length });
+  if (hasHostBits(bytes, length)) {
+    const fixed = formatPrefix({ family, bytes: maskBytes(bytes, length), length });
     return {
       ok: false,
       code: "host-bits",
@@ -91,54 +90,115 @@ export function maskBytes(bytes: Uint8Array, length: number): Uint8Array {
   return out;
 }
 
-function parseIPv4(text: string): Uint8Array | undefined {
+// The parsers below go through the text once and make nothing but the bytes: lists hold a million prefixes.
+
+const colon = 0x3a;
+const dot = 0x2e;
+
+/** The address in the first `end` characters. */
+function parseBytes(text: string, end: number): Uint8Array | undefined {
+  const firstColon = text.indexOf(":");
+  return firstColon < 0 || firstColon >= end ? parseIPv4(text, 0, end) : parseIPv6(text, end);
+}
+
+function parseIPv4(text: string, start: number, end: number): Uint8Array | undefined {
   const bytes = new Uint8Array(4);
-  let at = 0;
+  let at = start;
   for (let part = 0; part < 4; part++) {
-    if (part > 0 && text.charCodeAt(at++) !== 0x2e) return undefined;
-    const start = at;
+    if (part > 0 && (at >= end || text.charCodeAt(at++) !== dot)) return undefined;
+    const first = at;
     let value = 0;
-    while (at < text.length && at - start < 4) {
+    while (at < end && at - first < 4) {
       const digit = text.charCodeAt(at) - 0x30;
       if (digit < 0 || digit > 9) break;
       value = value * 10 + digit;
       at++;
     }
-    const digits = at - start;
+    const digits = at - first;
     if (digits === 0 || digits > 3 || value > 255) return undefined;
-    if (digits > 1 && text.charCodeAt(start) === 0x30) return undefined;
+    if (digits > 1 && text.charCodeAt(first) === 0x30) return undefined;
     bytes[part] = value;
   }
-  return at === text.length ? bytes : undefined;
+  return at === end ? bytes : undefined;
 }
 
-function parseIPv6(text: string): Uint8Array | undefined {
-  if (text.includes("%") || !isIPv6(text)) return undefined;
+/** RFC 4291, section 2.2: `::` once, for one group or more; the last two groups may be an IPv4 address. */
+function parseIPv6(text: string, end: number): Uint8Array | undefined {
   const bytes = new Uint8Array(16);
-  let groups = text;
-  const lastColon = text.lastIndexOf(":");
-  if (text.includes(".", lastColon)) {
-    const tail = parseIPv4(text.slice(lastColon + 1));
-    if (tail === undefined) return undefined;
-    const hex = (i: number) => ((byteAt(tail, i) << 8) | byteAt(tail, i + 1)).toString(16);
-    groups = `${text.slice(0, lastColon + 1)}${hex(0)}:${hex(2)}`;
+  let at = 0;
+  let filled = 0;
+  /** Where `::` stands in the bytes. */
+  let gap = -1;
+  if (text.charCodeAt(0) === colon) {
+    if (end < 2 || text.charCodeAt(1) !== colon) return undefined;
+    gap = 0;
+    at = 2;
   }
-  const [head = "", tail] = groups.split("::") as [string, string | undefined];
-  const left = head === "" ? [] : head.split(":");
-  const right = tail === undefined || tail === "" ? [] : tail.split(":");
-  left.forEach((group, i) => {
-    writeGroup(bytes, i, group);
-  });
-  right.forEach((group, i) => {
-    writeGroup(bytes, 8 - right.length + i, group);
-  });
-  return bytes;
+  while (at < end) {
+    if (filled === 16) return undefined;
+    const first = at;
+    let value = 0;
+    while (at < end && at - first < 4) {
+      const digit = hexDigit(text.charCodeAt(at));
+      if (digit < 0) break;
+      value = (value << 4) | digit;
+      at++;
+    }
+    if (at < end && text.charCodeAt(at) === dot) {
+      const tail = filled > 12 ? undefined : parseIPv4(text, first, end);
+      if (tail === undefined) return undefined;
+      bytes.set(tail, filled);
+      filled += 4;
+      break;
+    }
+    if (at === first) return undefined;
+    bytes[filled++] = value >> 8;
+    bytes[filled++] = value & 0xff;
+    if (at === end) break;
+    // A colon leads to another group or to `::`, and stands nowhere else.
+    if (text.charCodeAt(at++) !== colon || at === end) return undefined;
+    if (text.charCodeAt(at) !== colon) continue;
+    if (gap >= 0) return undefined;
+    gap = filled;
+    at++;
+  }
+  return placeGap(bytes, filled, gap);
 }
 
-function writeGroup(bytes: Uint8Array, index: number, group: string): void {
-  const value = Number.parseInt(group, 16);
-  bytes[index * 2] = value >> 8;
-  bytes[index * 2 + 1] = value & 0xff;
+/** Moves the groups behind `::` to the end of the address; undefined if there are too few groups or too many. */
+function placeGap(bytes: Uint8Array, filled: number, gap: number): Uint8Array | undefined {
+  if (gap < 0) return filled === 16 ? bytes : undefined;
+  if (filled === 16) return undefined;
+  const start = 16 - (filled - gap);
+  bytes.copyWithin(start, gap, filled);
+  return bytes.fill(0, gap, start);
+}
+
+/** The digit's value; negative if it is none. */
+function hexDigit(code: number): number {
+  if (code >= 0x30 && code <= 0x39) return code - 0x30;
+  const letter = (code | 0x20) - 0x61;
+  return letter >= 0 && letter < 6 ? letter + 10 : -1;
+}
+
+/** A decimal number without leading zeros from `start` to the end of the text; -1 if there is none. */
+function parseLength(text: string, start: number): number {
+  const digits = text.length - start;
+  if (digits < 1 || digits > 3 || (digits > 1 && text.charCodeAt(start) === 0x30)) return -1;
+  let value = 0;
+  for (let at = start; at < text.length; at++) {
+    const digit = text.charCodeAt(at) - 0x30;
+    if (digit < 0 || digit > 9) return -1;
+    value = value * 10 + digit;
+  }
+  return value;
+}
+
+function hasHostBits(bytes: Uint8Array, length: number): boolean {
+  const whole = length >> 3;
+  if ((byteAt(bytes, whole) & (0xff >> (length & 7))) !== 0) return true;
+  for (let i = whole + 1; i < bytes.length; i++) if (bytes[i] !== 0) return true;
+  return false;
 }
 
 function formatIPv6(bytes: Uint8Array): string {
@@ -164,8 +224,4 @@ function describeBadAddress(text: string): string {
 
 function byteAt(bytes: Uint8Array, index: number): number {
   return bytes[index] ?? 0;
-}
-
-function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, i) => byte === b[i]);
 }
