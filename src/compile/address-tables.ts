@@ -28,7 +28,7 @@ const member = addressMemberCodec.encode({ presence: Presence.own, owner: Owner.
 const keyV4 = new Uint8Array(v4Table.keySize);
 const keyV6 = new Uint8Array(v6Table.keySize);
 
-/** Adds a prefix to set `setId`. A prefix that is in the set already must not be added again. */
+/** Adds a prefix to set `setId`. Of one that is added again the first counts. */
 export function addPrefix(context: CompileContext, setId: number, prefix: Prefix, origin: number): void {
   const fields = { prefixLength: setIdBits + prefix.length, setId, address: prefix.bytes };
   if (prefix.family === 4) {

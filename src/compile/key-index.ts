@@ -30,23 +30,29 @@ export class KeyIndex {
     return this.#count;
   }
 
-  /** Enters the keys of entries `from` up to `to`, in their order. */
-  enter(from: number, to: number): void {
+  /** Enters the keys of entries `from` up to `to`, in their order; returns the entries whose key is there already. */
+  enter(from: number, to: number): number[] {
+    const repeated: number[] = [];
     for (let i = from; i < to; i++) {
-      let slot = hashWords(this.#keys, i * this.#keyWords, this.#keyWords) & this.#mask;
-      while (this.#slots[slot] !== -1) slot = (slot + 1) & this.#mask;
-      this.#slots[slot] = i;
+      const slot = this.#slotOf(this.#keys, i * this.#keyWords);
+      if (this.#slots[slot] === -1) this.#slots[slot] = i;
+      else repeated.push(i);
     }
+    return repeated;
   }
 
   /** The number of the entry whose key stands in `keys` from word `at` on, or -1. */
   find(keys: Uint32Array, at = 0): number {
+    return this.#slots[this.#slotOf(keys, at)] ?? -1;
+  }
+
+  /** The slot that holds the entry of this key, or the empty one where it would be. */
+  #slotOf(keys: Uint32Array, at: number): number {
     const words = this.#keyWords;
     let slot = hashWords(keys, at, words) & this.#mask;
     for (;;) {
       const entry = this.#slots[slot] ?? -1;
-      if (entry === -1) return -1;
-      if (equalWords(this.#keys, entry * words, { keys, at, words })) return entry;
+      if (entry === -1 || equalWords(this.#keys, entry * words, { keys, at, words })) return slot;
       slot = (slot + 1) & this.#mask;
     }
   }

@@ -3,6 +3,7 @@
 // is its specification; nothing here knows what an entry means.
 import { type IdSpace, type Owner, Owner as ownerNumbers, Presence } from "../abi/index.ts";
 import { bug } from "../base/index.ts";
+import { KeyIndex } from "./key-index.ts";
 
 /**
  * How a table is looked up and therefore how it is versioned:
@@ -107,8 +108,12 @@ export class PackedTableBuilder {
     this.#count++;
   }
 
-  /** The table so far; the builder must not be used afterwards. */
+  /** The table so far; the builder must not be used afterwards. Of equal keys of a prefix table the first counts. */
   build(): PackedTable {
+    if (this.spec.shape === "prefix") {
+      const index = new KeyIndex(this.#keys.subarray(0, this.#count * this.#keySize), this.#keySize);
+      this.#drop(index.enter(0, this.#count));
+    }
     return {
       spec: this.spec,
       count: this.#count,
@@ -116,6 +121,21 @@ export class PackedTableBuilder {
       payloads: this.#payloads.subarray(0, this.#count * this.spec.payloadSize),
       origins: this.#origins.subarray(0, this.#count),
     };
+  }
+
+  /** Closes the gaps that these entries leave. */
+  #drop(entries: readonly number[]): void {
+    let to = entries[0] ?? this.#count;
+    entries.forEach((entry, i) => {
+      const from = entry + 1;
+      const end = entries[i + 1] ?? this.#count;
+      const { payloadSize } = this.spec;
+      this.#keys.copyWithin(to * this.#keySize, from * this.#keySize, end * this.#keySize);
+      this.#payloads.copyWithin(to * payloadSize, from * payloadSize, end * payloadSize);
+      this.#origins.copyWithin(to, from, end);
+      to += end - from;
+    });
+    this.#count = to;
   }
 
   #grow(): void {

@@ -13,15 +13,11 @@ export const addressSetKind: KindDefinition = {
     for (const document of context.policy.byKind("AddressSet")) {
       const setId = context.id("address-set", document.name, { document, path: ["metadata", "name"] });
       const origin = context.origin({ document, path: ["spec", "prefixes"] });
-      const seen = new Set<string>();
       let bad = 0;
       document.spec.prefixes.forEach((text, i) => {
         const parsed: Parsed<Prefix> = parsePrefix(text);
         if (parsed.ok) {
-          const { family, length, bytes } = parsed.value;
-          const key = `${family}${length}${String.fromCharCode(...bytes)}`;
-          if (!seen.has(key)) addPrefix(context, setId, parsed.value, origin);
-          seen.add(key);
+          addPrefix(context, setId, parsed.value, origin);
           return;
         }
         bad++;
