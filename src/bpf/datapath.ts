@@ -20,7 +20,7 @@ import { type BpfMap, openPinnedMap } from "./map.ts";
 import type { MapMemory } from "./map-memory.ts";
 import { type BpfObject, openObject } from "./object.ts";
 import { mapPinPath, programPinPath } from "./object-reuse.ts";
-import { listPins, unpin, unpinAll } from "./pins.ts";
+import { finishPins, listPins, unpin, unpinAll } from "./pins.ts";
 import { type BpfProgram, openPinnedProgram } from "./program.ts";
 import type { RawEntries } from "./table-storage.ts";
 import { type MapSource, VersionedTables } from "./tables.ts";
@@ -212,6 +212,7 @@ export function openDatapath(options: DatapathOptions): KernelDatapath {
 
 function openLocked(options: DatapathOptions, lock: FileLock): KernelDatapath {
   const { objectPath, pinDirectory, maxEntries } = options;
+  finishPins(pinDirectory);
   const object = openObject(objectPath, { pinDirectory, maxEntries });
   try {
     const missing = [...object.maps.keys()].filter((name) => !object.reusedMaps.has(name));

@@ -69,6 +69,16 @@ export function unpin(path: string): boolean {
   return removeFile(path);
 }
 
+/**
+ * Renames into place what an interrupted pin left below `directory`. Whatever it is, it is whole, and what it stands
+ * for is in the kernel already: a link under its temporary name judges packets, and nobody would find it.
+ */
+export function finishPins(directory: string): void {
+  walk(directory, 0, (path, name) => {
+    if (name.startsWith(TEMPORARY)) renameSync(path, join(dirname(path), name.slice(TEMPORARY.length)));
+  });
+}
+
 /** All pins below `directory`, ordered by path; leftovers of an interrupted pin are not listed. */
 export function listPins(directory: string): Pin[] {
   const pins: Pin[] = [];

@@ -1,4 +1,5 @@
 // The adapter over pins and links: who may work with them, and that nothing that is pinned is made worse by opening it.
+import { renameSync } from "node:fs";
 import { afterEach, expect, it } from "vitest";
 import { type KernelDatapath, listPins, queryXdp, uninstallDatapath, unpin } from "../../src/bpf/index.ts";
 import { addressSet, firewall, interfaceGroup, policyOf } from "../fixtures/firewall-documents.ts";
@@ -87,6 +88,20 @@ describeKernel("the datapath", () => {
       expect.objectContaining({ code: "pins-incomplete" }),
     );
     expect(namespace.enter(() => queryXdp(left.index))).toEqual(before);
+  });
+
+  it("finds a link whose pin was interrupted before it had its name", () => {
+    const pins = makePinDirectory();
+    const namespace = makeVethNamespace();
+    const { left } = attachIn(namespace, openIn(pins), "native");
+    open.splice(0)[0]?.close();
+    const path = `${pins}/links/xdp_firewall-${left.index}`;
+    renameSync(path, `${pins}/links/~xdp_firewall-${left.index}`);
+    const datapath = namespace.enter(() => openIn(pins));
+    expect(namespace.enter(() => datapath.attached())).toEqual([
+      { program: "xdp_firewall", index: left.index, interface: "left", mode: "native", current: true },
+    ]);
+    expect(attachIn(namespace, datapath, "native").undo).toBeUndefined();
   });
 
   it("changes the mode of a link, and takes it back", () => {
