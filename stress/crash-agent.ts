@@ -8,11 +8,10 @@ import { PenstockError, systemClock } from "../src/base/index.ts";
 import { acquireLock, type KernelDatapath, openDatapath } from "../src/bpf/index.ts";
 import { libbpf } from "../src/bpf/libbpf.ts";
 import { attemptLog, auditDirectory } from "../src/cli/compose-audit.ts";
-import { capacities, tableSpecs } from "../src/cli/compose-datapath.ts";
 import { openConfiguredRepository } from "../src/cli/compose-source.ts";
 import { loadSettings, type Settings } from "../src/cli/settings.ts";
 import { idRangesFor } from "../src/compile/index.ts";
-import { kinds } from "../src/kinds/index.ts";
+import { capacitiesFor, kinds, policyTables } from "../src/kinds/index.ts";
 import { type Datapath, type Outcome, Reconciler } from "../src/reconcile/index.ts";
 import { KillPoints, watch, watchDisk } from "./kill-points.ts";
 import { tamper } from "./tamper.ts";
@@ -115,8 +114,8 @@ async function open(config: string, { objectPath, limits: ownLimits }: Build) {
   const datapath = openDatapath({
     objectPath,
     pinDirectory: settings.pinDirectory,
-    tables: tableSpecs,
-    maxEntries: capacities(limits),
+    tables: policyTables,
+    maxEntries: capacitiesFor(limits),
     eventsPerSecondMax: settings.events.perSecondMax,
   });
   const reconciler = new Reconciler({

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type AuditVerification, readAuditRecords, verifyAuditLog } from "../src/audit/index.ts";
 import { inNamespace, openPinnedDatapath, queryXdp, uninstallDatapath, unpinAll } from "../src/bpf/index.ts";
-import { tableSpecs } from "../src/cli/compose-datapath.ts";
+import { policyTables } from "../src/kinds/index.ts";
 import { observe, readApplied } from "../src/reconcile/index.ts";
 import { WorkTree } from "../test/fixtures/git-repository.ts";
 import {
@@ -163,7 +163,7 @@ export class CrashHost {
 
   #openPinned() {
     try {
-      return openPinnedDatapath({ pinDirectory: this.#pins, tables: tableSpecs });
+      return openPinnedDatapath({ pinDirectory: this.#pins, tables: policyTables });
     } catch (error) {
       if (error instanceof Error && "code" in error && error.code === "pins-incomplete") return undefined;
       throw error;
