@@ -16,12 +16,23 @@ export function placeEntries(current: CurrentSlots, capacity: number): Int32Arra
   const count = current.length;
   if (count > capacity) return undefined;
   const fixed = isSparse(current) ? [] : longestRising(current);
+  return placeAround(fixed, current, capacity) ?? placeAround([], current, capacity);
+}
+
+/** Undefined if finding room takes longer than it is worth: a table that is this full is placed anew. */
+function placeAround(
+  fixed: readonly number[],
+  current: CurrentSlots,
+  capacity: number,
+): Int32Array | undefined {
+  const count = current.length;
   const slots = new Int32Array(count);
-  const placing: Placing = { current, capacity, fixed, slots };
+  const placing: Placing = { current, capacity, fixed, slots, tries: count * triesFactor + triesFloor };
   let next = 0;
   let run = 0;
   while (run < count || next < fixed.length) {
     const gap = widen(placing, run, next);
+    if (placing.tries < 0) return undefined;
     spread(slots, gap);
     next = gap.next;
     const fixedEntry = fixed[next];
@@ -44,12 +55,18 @@ function isSparse(current: CurrentSlots): boolean {
 const sparseFactor = 4;
 const sparseFloor = 64;
 
+/** Gaps that are looked at for each entry, on average, before all are placed anew. */
+const triesFactor = 64;
+const triesFloor = 4096;
+
 interface Placing {
   readonly current: CurrentSlots;
   readonly capacity: number;
   /** Entries that may stay where they are, in order. */
   readonly fixed: readonly number[];
   readonly slots: Int32Array;
+  /** Gaps that may still be looked at. */
+  tries: number;
 }
 
 /**
@@ -61,7 +78,8 @@ function widen(placing: Placing, run: number, next: number): Gap & { readonly ne
   const { fixed } = placing;
   const narrow = gapBetween(placing, run, next);
   if (fits(narrow)) return { ...narrow, next };
-  for (let given = 1; given <= Math.max(fixed.length - next, run); given++) {
+  for (let given = 1; given <= Math.max(fixed.length - next, run) && placing.tries >= 0; given++) {
+    placing.tries--;
     if (given <= run) {
       const left = gapBetween(placing, run - given, next);
       if (fits(left)) return { ...left, next };
@@ -72,7 +90,7 @@ function widen(placing: Placing, run: number, next: number): Gap & { readonly ne
     }
   }
   let from = run;
-  while (from > 0 && !fits(gapBetween(placing, from, fixed.length))) from--;
+  while (from > 0 && placing.tries-- >= 0 && !fits(gapBetween(placing, from, fixed.length))) from--;
   return { ...gapBetween(placing, from, fixed.length), next: fixed.length };
 }
 

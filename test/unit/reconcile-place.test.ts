@@ -36,6 +36,19 @@ describe("placeEntries", () => {
     expect(placeEntries(Int32Array.from([-1, -1]), 1)).toBeUndefined();
   });
 
+  it("places a table anew that is so full that finding room for each entry would take too long", () => {
+    const capacity = 8192;
+    const current: number[] = [];
+    for (
+      let slot = 700;
+      slot < capacity;
+      current.length % 12 === 11 ? current.push(-1) : current.push(slot++)
+    );
+    const slots = place(current, capacity);
+    expect(slots).toHaveLength(current.length);
+    expect(slots.every((slot, i) => slot < capacity && slot > (slots[i - 1] ?? -1))).toBe(true);
+  });
+
   it("keeps the order within the table, for any edit of any table", () => {
     const table = fc.uniqueArray(fc.integer({ min: 0, max: 60 }), { maxLength: 50 }).chain((slots) => {
       const old = [...slots].sort((a, b) => a - b);
