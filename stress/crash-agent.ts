@@ -34,6 +34,8 @@ export interface Order {
   readonly build?: Build;
   /** The number of the point at which to die; without it the order is carried out. */
   readonly killAt?: number;
+  /** The host turns out not to be well after the commit. */
+  readonly refuse?: boolean;
   /** Makes the kernel's next operation of this name fail; points count from then on. */
   readonly fault?: keyof Datapath;
 }
@@ -58,6 +60,7 @@ const points = new KillPoints();
 let log: string[] = [];
 let fault: Order["fault"];
 let killAt: number | undefined;
+let refuse = false;
 let parts: { readonly datapath: KernelDatapath; readonly reconciler: Reconciler } | undefined;
 
 watchKernelCalls();
@@ -72,6 +75,7 @@ async function answer(order: Order): Promise<Answer> {
   log = [];
   fault = order.fault;
   killAt = order.killAt;
+  refuse = order.refuse === true;
   let outcome: string;
   if (fault === undefined) points.arm(killAt);
   try {
@@ -123,6 +127,9 @@ async function open(config: string, { objectPath, limits: ownLimits }: Build) {
     datapath: failing(watch(datapath, { points, looks })),
     attempts: watch(attemptLog(audit), { points, looks: ["recent"] }),
     clock: systemClock,
+    confirm: async () => {
+      if (refuse) throw injected("keep the commit");
+    },
     log: logger,
     kinds,
     idRanges: idRangesFor(limits.rulesMax),
@@ -146,13 +153,17 @@ function failing(datapath: Datapath): Datapath {
       return () => {
         fault = undefined;
         points.arm(killAt);
-        throw new PenstockError({
-          code: "injected",
-          disposition: "transient",
-          message: `Cannot ${name}: injected`,
-        });
+        throw injected(name);
       };
     },
+  });
+}
+
+function injected(what: string): PenstockError {
+  return new PenstockError({
+    code: "injected",
+    disposition: "transient",
+    message: `Cannot ${what}: injected`,
   });
 }
 

@@ -8,7 +8,7 @@ export interface Kind {
   /** Brings the host to the state in which the transaction finds it. */
   begin(run: CrashRun): Promise<void>;
   /** The transaction, by a process that works already or, if it is a start, by one that does not yet. */
-  readonly order: Pick<Order, "work" | "fault">;
+  readonly order: Pick<Order, "work" | "fault" | "refuse">;
   /** Brings the host to the state that the transaction is for, from wherever it is; with an agent that has started. */
   finish(run: CrashRun): Promise<void>;
   /** A scan brings the host to the new state too. */
@@ -45,8 +45,11 @@ const heal: Kind = {
   scanFinishes: true,
 };
 
-const revert: Kind = {
-  name: "revert",
+/** Killed while it finds, after the commit, that the host is not well, and takes the commit back. */
+const revert: Kind = { ...apply, name: "revert", order: { work: "reconcile", refuse: true } };
+
+const rollback: Kind = {
+  name: "rollback",
   async begin(run) {
     await run.bringTo("old");
     await run.bringTo("new");
@@ -91,4 +94,4 @@ export function recoveryFrom(killAt: number, point: string): Kind {
 }
 
 /** All but recoveries, which need to know at which points `apply` can be killed. */
-export const kinds: readonly Kind[] = [apply, abort, heal, revert, upgrade, install];
+export const kinds: readonly Kind[] = [apply, abort, heal, revert, rollback, upgrade, install];

@@ -42,6 +42,7 @@ export interface CommitterOptions {
   readonly clock: Clock;
   readonly log: Logger;
   readonly attempts: AttemptLog;
+  readonly confirm?: () => Promise<void>;
 }
 
 export class Committer {
@@ -107,7 +108,9 @@ export class Committer {
 
   async #transact(plan: Plan): Promise<TransactionResult> {
     try {
-      const result = await runTransaction(this.#o.datapath, plan.transaction, { clock: this.#o.clock });
+      const { datapath, clock, confirm } = this.#o;
+      const options = confirm === undefined ? { clock } : { clock, confirm };
+      const result = await runTransaction(datapath, plan.transaction, options);
       if (result.settleError !== undefined) {
         this.#untidy = true;
         const { message } = result.settleError;

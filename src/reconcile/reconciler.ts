@@ -41,6 +41,8 @@ export interface ReconcilerOptions {
   /** For people: the repository's address and the ref. */
   readonly sourceUrl: string;
   readonly ref: string;
+  /** Looks, after a commit, whether the host is well; throws if not, and the commit is taken back. */
+  readonly confirm?: () => Promise<void>;
   /** Where policy is parsed and compiled; in this thread unless somebody else does it. */
   readonly prepare?: (input: PolicyInput) => Promise<PreparedPolicy>;
 }
@@ -459,7 +461,7 @@ export class Reconciler {
     }
     // Only what lies in the revision itself stays as it is until the revision changes: a program that is in the way
     // on an interface may go, a server may let us in again.
-    const final = error.code === "table-full" || error.disposition === "bug";
+    const final = ["table-full", "reverted"].includes(error.code) || error.disposition === "bug";
     if (final && revision !== undefined) this.#quarantined = { commit: revision.commit, code: error.code };
     await this.#writer.writeFailure({ outcome, error, revision, trigger });
     return { kind: "failed", revision, error, retry: !final };

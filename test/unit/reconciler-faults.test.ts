@@ -235,3 +235,39 @@ describe("a scan that fails", () => {
     expect((await world.reconciler.reconcile("poll")).kind).toBe("up-to-date");
   });
 });
+
+describe("a commit that the host does not bear", () => {
+  it("is taken back, recorded and not tried again until somebody says so", async () => {
+    const good = world.source.push(passWeb);
+    await world.reconciler.reconcile("start");
+    const before = await viewPackets(world.datapath, {});
+    let isWell = false;
+    world.reconciler = world.makeReconciler({
+      confirm: async () => {
+        if (!isWell)
+          throw new PenstockError({
+            code: "cut-off",
+            disposition: "stalled",
+            message: "Cannot reach the server",
+          });
+      },
+    });
+    await world.reconciler.start();
+    const bad = world.source.push(dropWeb);
+    expect(await world.reconciler.reconcile("poll")).toMatchObject({
+      kind: "failed",
+      retry: false,
+      error: { code: "reverted", message: expect.stringContaining("Packets see generation 1 again") },
+    });
+    expect(await viewPackets(world.datapath, {})).toEqual(before);
+    expect(await leftovers(world.datapath)).toEqual([]);
+    expect(await world.appliedCommit()).toBe(good);
+    expect(world.outcomes()).toEqual(["applied", "failed"]);
+    expect((await world.reconciler.reconcile("poll")).kind).toBe("refused");
+    isWell = true;
+    expect((await world.reconciler.reconcile("command")).kind).toBe("applied");
+    expect(await world.appliedCommit()).toBe(bad);
+    // The generation that was taken back is not used again.
+    expect(world.datapath.generation()).toEqual({ current: 3n, last: 3n });
+  });
+});
