@@ -3,7 +3,7 @@
 import type { Revision } from "../base/index.ts";
 import type { Attachment, HostInterface, TableSpec } from "../compile/index.ts";
 
-/** Raw entries of one table: keys and whole map values (version word, check word, both sides). */
+/** Raw entries of one table: keys and whole map values (version word, sums, both sides). */
 export interface RawTable {
   readonly spec: TableSpec;
   readonly count: number;
