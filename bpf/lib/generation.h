@@ -36,7 +36,11 @@ struct {
 	__type(value, struct generation);
 } generation SEC(".maps");
 
-/* The generation that this packet belongs to. Read it once and hand it on. */
+/*
+ * The generation that this packet belongs to. Read it once and hand it on. Entries are looked up after it: x86
+ * keeps loads in this order, and elsewhere the agent reads back what it prepared before it commits, which takes
+ * far longer than a processor looks ahead.
+ */
 static __always_inline __u64 current_generation(void)
 {
 	__u32 zero = 0;
