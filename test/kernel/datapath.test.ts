@@ -133,4 +133,13 @@ describeKernel("the datapath", () => {
     expect(namespace.enter(() => queryXdp(1))).toMatchObject({ mode: "generic" });
     expect(namespace.enter(() => datapath.attached())).toMatchObject([{ index: 1, mode: "generic" }]);
   });
+
+  it("is not used at a generation that no transaction can have taken", () => {
+    const datapath = openIn(makePinDirectory());
+    const record = datapath.object.map("generation");
+    const value = record.lookup(new Uint8Array(4)) ?? new Uint8Array();
+    new DataView(value.buffer).setBigUint64(0, 1n << 60n, true);
+    record.update(new Uint8Array(4), value);
+    expect(() => datapath.generation()).toThrow(expect.objectContaining({ code: "generation-damaged" }));
+  });
 });
