@@ -81,8 +81,10 @@ export interface Libbpf {
     count: number,
     opts: Memory,
   ): number;
+  bpf_btf_get_fd_by_id(id: number): number;
   bpf_map_get_fd_by_id(id: number): number;
   bpf_prog_get_fd_by_id(id: number): number;
+  bpf_prog_bind_map(programFd: number, mapFd: number, opts: null): number;
   bpf_prog_test_run_opts(fd: number, opts: Memory): number;
   bpf_obj_pin(fd: number, path: string): number;
   bpf_obj_get(path: string): number;
@@ -150,8 +152,10 @@ export const PROTOTYPES: Readonly<Record<keyof Libbpf, string>> = {
 
   bpf_prog_load:
     "int bpf_prog_load(int type, const char *name, const char *license, void *insns, size_t count, void *opts)",
+  bpf_btf_get_fd_by_id: "int bpf_btf_get_fd_by_id(uint32_t id)",
   bpf_map_get_fd_by_id: "int bpf_map_get_fd_by_id(uint32_t id)",
   bpf_prog_get_fd_by_id: "int bpf_prog_get_fd_by_id(uint32_t id)",
+  bpf_prog_bind_map: "int bpf_prog_bind_map(int program_fd, int map_fd, void *opts)",
   bpf_prog_test_run_opts: "int bpf_prog_test_run_opts(int fd, void *opts)",
   bpf_obj_pin: "int bpf_obj_pin(int fd, const char *path)",
   bpf_obj_get: "int bpf_obj_get(const char *path)",

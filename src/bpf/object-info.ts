@@ -2,6 +2,7 @@
 // the structure as it knows and as fits, so a longer or shorter structure on its side does no harm.
 import { checkResult } from "./kernel-error.ts";
 import { libbpf } from "./libbpf.ts";
+import { addressOf } from "./libc.ts";
 
 export interface MapInfo {
   readonly id: number;
@@ -14,6 +15,8 @@ export interface MapInfo {
   readonly valueSize: number;
   readonly maxEntries: number;
   readonly flags: number;
+  /** Which BTF says what keys and values are, and the ids of their types in it; all 0 if none does. */
+  readonly btf: { readonly id: number; readonly key: number; readonly value: number };
 }
 
 export interface ProgramInfo {
@@ -24,7 +27,7 @@ export interface ProgramInfo {
   readonly tag: string;
   /** Nanoseconds since boot. */
   readonly loadTimeNs: bigint;
-  /** Ids of the maps that it uses are not read; their number is. */
+  /** See readProgramMapIds for their ids. */
   readonly mapCount: number;
 }
 
@@ -55,6 +58,7 @@ export function readMapInfo(fd: number, object: string): MapInfo {
     maxEntries: info.getUint32(16, true),
     flags: info.getUint32(20, true),
     name: readName(info, 24),
+    btf: { id: info.getUint32(64, true), key: info.getUint32(68, true), value: info.getUint32(72, true) },
   };
 }
 
@@ -69,6 +73,26 @@ export function readProgramInfo(fd: number, object: string): ProgramInfo {
     mapCount: info.getUint32(52, true),
     name: readName(info, 64),
   };
+}
+
+/** Ids of the maps that a program uses or was bound to (struct bpf_prog_info: nr_map_ids, map_ids). */
+export function readProgramMapIds(fd: number, object: string): readonly number[] {
+  const ids = new Uint32Array(readProgramInfo(fd, object).mapCount);
+  const info = new DataView(new ArrayBuffer(INFO_BYTES));
+  info.setUint32(52, ids.length, true);
+  info.setBigUint64(56, ids.length === 0 ? 0n : addressOf(new Uint8Array(ids.buffer)), true);
+  fillInfo(fd, object, info);
+  return [...ids.subarray(0, info.getUint32(52, true))];
+}
+
+/** The bytes of a BTF that is loaded in the kernel (struct bpf_btf_info: btf, btf_size). */
+export function readBtfBytes(fd: number, object: string): Uint8Array {
+  const bytes = new Uint8Array(readInfo(fd, object).getUint32(8, true));
+  const info = new DataView(new ArrayBuffer(INFO_BYTES));
+  info.setBigUint64(0, addressOf(bytes), true);
+  info.setUint32(8, bytes.length, true);
+  fillInfo(fd, object, info);
+  return bytes;
 }
 
 /** struct bpf_link_info. */
@@ -86,11 +110,17 @@ export function readLinkInfo(fd: number, object: string): LinkInfo {
 }
 
 function readInfo(fd: number, object: string): DataView {
-  const info = new Uint8Array(INFO_BYTES);
+  const info = new DataView(new ArrayBuffer(INFO_BYTES));
+  fillInfo(fd, object, info);
+  return info;
+}
+
+/** `info` says on the way in where the kernel shall put what does not fit into it. */
+function fillInfo(fd: number, object: string, info: DataView): void {
   const length = new Uint8Array(new Uint32Array([INFO_BYTES]).buffer);
   const call = "bpf_obj_get_info_by_fd";
-  checkResult(libbpf()[call](fd, info, length), { action: "read the facts of", object, call });
-  return new DataView(info.buffer);
+  const result = libbpf()[call](fd, new Uint8Array(info.buffer), length);
+  checkResult(result, { action: "read the facts of", object, call });
 }
 
 function readName(info: DataView, offset: number): string {

@@ -8,7 +8,8 @@ import { type Handle, libbpf } from "./libbpf.ts";
 import { type MapInfo, readMapInfo } from "./object-info.ts";
 import { openPin } from "./pins.ts";
 
-type Layout = Pick<MapInfo, "type" | "keySize" | "valueSize" | "maxEntries" | "flags">;
+/** What the kernel asks of a map that is to stand for another: equal descriptions, equal layouts. */
+export type Layout = Pick<MapInfo, "type" | "keySize" | "valueSize" | "maxEntries" | "flags">;
 
 /** Where the pin of a map lies below the pin directory. */
 export function mapPinPath(pinDirectory: string, name: string): string {
@@ -64,7 +65,8 @@ function equalLayouts(a: Layout, b: Layout): boolean {
   return describeLayout(a) === describeLayout(b);
 }
 
-function describeLayout(layout: Layout): string {
+/** `hash, key 4, value 8, 100 entries, flags 0x0` */
+export function describeLayout(layout: Layout): string {
   const { type, keySize, valueSize, maxEntries } = layout;
   // The kernel adds this flag to device maps by itself.
   const isDeviceMap = type === MAP_TYPE.deviceMap || type === MAP_TYPE.deviceMapHash;

@@ -2,7 +2,7 @@
 import { type Descriptor, ownDescriptor } from "./descriptor.ts";
 import { checkResult } from "./kernel-error.ts";
 import { type Handle, libbpf } from "./libbpf.ts";
-import { type ProgramInfo, readProgramInfo } from "./object-info.ts";
+import { type ProgramInfo, readProgramInfo, readProgramMapIds } from "./object-info.ts";
 import { openPin, pinObject } from "./pins.ts";
 
 /** A program that is loaded in the kernel. */
@@ -44,6 +44,18 @@ export class BpfProgram {
     return readProgramInfo(this.fd, `program ${this.name}`);
   }
 
+  /** Ids of all maps that live as long as this program: those that it looks up and those that it was bound to. */
+  mapIds(): readonly number[] {
+    return readProgramMapIds(this.fd, `program ${this.name}`);
+  }
+
+  /** Lets a map live as long as this program (BPF_PROG_BIND_MAP); nothing happens if it does already. */
+  bind(map: { readonly fd: number; readonly name: string }): void {
+    const call = "bpf_prog_bind_map";
+    const result = libbpf()[call](this.fd, map.fd, null);
+    checkResult(result, { action: `bind map ${map.name} to`, object: `program ${this.name}`, call });
+  }
+
   /** Pins the program at `path`, replacing what is pinned there. */
   pin(path: string): void {
     pinObject(this.fd, `program ${this.name}`, path);
@@ -61,10 +73,10 @@ export function openPinnedProgram(path: string, name?: string): BpfProgram | und
 }
 
 /** Opens the program with this id, as found in a link or on an interface. Throws `kernel-call-failed`. */
-export function openProgramById(id: number): BpfProgram {
+export function openProgramById(id: number, name?: string): BpfProgram {
   const call = "bpf_prog_get_fd_by_id";
   const fd = checkResult(libbpf()[call](id), { action: "open", object: `program with id ${id}`, call });
-  return adoptProgram(ownDescriptor(fd, `program with id ${id}`), undefined);
+  return adoptProgram(ownDescriptor(fd, `program with id ${id}`), name);
 }
 
 export interface ProgramSource {
