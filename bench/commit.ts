@@ -24,7 +24,7 @@ export async function benchCommit(): Promise<Row[]> {
   const rows: Row[] = [];
   for (const size of sizes) {
     const pins = `/sys/fs/bpf/penstock-bench-${process.pid}`;
-    const datapath = open(pins, size + 16);
+    const datapath = await open(pins, size + 16);
     try {
       const entries = Array.from(
         { length: size },
@@ -55,7 +55,7 @@ export async function benchCommit(): Promise<Row[]> {
   return rows;
 }
 
-function open(pinDirectory: string, addressesMax: number): KernelDatapath {
+function open(pinDirectory: string, addressesMax: number): Promise<KernelDatapath> {
   return openDatapath({
     objectPath: new URL("../dist/objects/xdp_firewall.bpf.o", import.meta.url).pathname,
     pinDirectory,

@@ -12,7 +12,7 @@ import { openConfiguredRepository } from "../src/cli/compose-source.ts";
 import { loadSettings, type Settings } from "../src/cli/settings.ts";
 import { idRangesFor } from "../src/compile/index.ts";
 import { capacitiesFor, kinds, policyTables } from "../src/kinds/index.ts";
-import { type Datapath, type Outcome, Reconciler } from "../src/reconcile/index.ts";
+import { type Datapath, type Outcome, Reconciler, sealValue } from "../src/reconcile/index.ts";
 import { KillPoints, watch, watchDisk } from "./kill-points.ts";
 import { tamper } from "./tamper.ts";
 
@@ -115,12 +115,13 @@ async function open(config: string, { objectPath, limits: ownLimits }: Build) {
     clock: systemClock,
     io: watchDisk(diskIo, points),
   });
-  const datapath = openDatapath({
+  const datapath = await openDatapath({
     objectPath,
     pinDirectory: settings.pinDirectory,
     tables: policyTables,
     maxEntries: capacitiesFor(limits),
     eventsPerSecondMax: settings.events.perSecondMax,
+    reseal: sealValue,
   });
   const reconciler = new Reconciler({
     source,

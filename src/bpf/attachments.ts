@@ -2,10 +2,10 @@
 // what is attached survives the agent, and the next agent finds it by listing pins.
 import { join } from "node:path";
 import type { Attachment } from "../compile/index.ts";
+import { listLinks, withLink } from "./in-force.ts";
 import { listInterfaces } from "./interfaces.ts";
-import { type BpfLink, openPinnedLink } from "./link.ts";
 import { attachXdp, queryXdp } from "./link-xdp.ts";
-import { listPins, unpin } from "./pins.ts";
+import { unpin } from "./pins.ts";
 import type { BpfProgram } from "./program.ts";
 
 export interface AttachedProgram {
@@ -18,11 +18,11 @@ export interface AttachedProgram {
 }
 
 export class Attachments {
-  readonly #directory: string;
+  readonly #pinDirectory: string;
   readonly #programs: ReadonlyMap<string, BpfProgram>;
 
   constructor(pinDirectory: string, programs: ReadonlyMap<string, BpfProgram>) {
-    this.#directory = join(pinDirectory, "links");
+    this.#pinDirectory = pinDirectory;
     this.#programs = programs;
   }
 
@@ -30,7 +30,7 @@ export class Attachments {
   list(): AttachedProgram[] {
     const names = new Map(listInterfaces().map(({ name, index }) => [index, name]));
     const found: AttachedProgram[] = [];
-    for (const { program, index, info } of this.#pinned()) {
+    for (const { program, index, info } of listLinks(this.#pinDirectory)) {
       if (info?.ifindex !== index) continue;
       const state = names.has(index) ? queryXdp(index) : undefined;
       found.push({
@@ -50,7 +50,7 @@ export class Attachments {
    * may change what is pinned: a reader would race with the agent that pins the same name anew.
    */
   dropDead(): void {
-    for (const { path, index, info } of this.#pinned()) {
+    for (const { path, index, info } of listLinks(this.#pinDirectory)) {
       if (info?.ifindex === index) continue;
       if (info?.ifindex !== undefined && info.ifindex !== 0) withLink(path, (link) => link.detach());
       unpin(path);
@@ -107,26 +107,7 @@ export class Attachments {
     unpin(path);
   }
 
-  /** Every pinned link, with what the kernel says about it. */
-  #pinned() {
-    return listPins(this.#directory).map(({ name, path }) => {
-      const dash = name.lastIndexOf("-");
-      const info = withLink(path, (link) => link.info());
-      return { program: name.slice(0, dash), index: Number(name.slice(dash + 1)), path, info };
-    });
-  }
-
   #path(program: string, index: number): string {
-    return join(this.#directory, `${program}-${index}`);
-  }
-}
-
-function withLink<T>(path: string, use: (link: BpfLink) => T): T | undefined {
-  const link = openPinnedLink(path);
-  if (link === undefined) return undefined;
-  try {
-    return use(link);
-  } finally {
-    link.close();
+    return join(this.#pinDirectory, "links", `${program}-${index}`);
   }
 }

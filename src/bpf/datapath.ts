@@ -1,12 +1,12 @@
 // The kernel as reconciling sees it: policy tables, the generation word, programs on interfaces. Opens the objects,
 // takes over what is pinned, and pins what is new, so that everything stays in force without this process.
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import {
   compareLayouts,
   counterLayout,
   formatLayoutDifference,
   fwSettingsLayout,
+  type ObjectAbi,
   offsetOf,
   xdpFirewallAbi,
 } from "../abi/index.ts";
@@ -18,12 +18,14 @@ import { listInterfaces, type NetworkInterface } from "./interfaces.ts";
 import { type FileLock, lockDirectory } from "./lock.ts";
 import { type BpfMap, openPinnedMap } from "./map.ts";
 import type { MapMemory } from "./map-memory.ts";
-import { type BpfObject, openObject } from "./object.ts";
+import type { BpfObject } from "./object.ts";
 import { mapPinPath, programPinPath } from "./object-reuse.ts";
-import { finishPins, listPins, unpin, unpinAll } from "./pins.ts";
+import { pinsForeign, pinsIncomplete } from "./pin-errors.ts";
+import { finishPins, unpinAll } from "./pins.ts";
 import { type BpfProgram, openPinnedProgram } from "./program.ts";
 import type { RawEntries } from "./table-storage.ts";
 import { type MapSource, VersionedTables } from "./tables.ts";
+import { type InstallOptions, installObject } from "./upgrade.ts";
 
 export interface DatapathOptions {
   /** The compiled program: dist/objects/xdp_firewall.bpf.o. */
@@ -35,6 +37,12 @@ export interface DatapathOptions {
   readonly maxEntries: Readonly<Record<string, number>>;
   /** Bound on packet events of each CPU. */
   readonly eventsPerSecondMax: number;
+  /** Recomputes what a table's value says about itself, after its layout was changed. */
+  readonly reseal?: InstallOptions["reseal"];
+  /** What the object must be; the program that this build was made for unless tests say otherwise. */
+  readonly abi?: ObjectAbi;
+  /** Is told each step of an upgrade; for tests. */
+  readonly observe?: InstallOptions["observe"];
 }
 
 /** One instance of the datapath in the kernel: its tables, generation, counters and attachments. */
@@ -46,6 +54,8 @@ export class KernelDatapath<Source extends MapSource = BpfObject> {
   readonly #settings: MapMemory;
   readonly #attachments: Attachments;
   readonly #installed: ReadonlyMap<string, BpfProgram>;
+  /** What became other than it was when this version was put in force, one sentence each. */
+  readonly changes: readonly string[];
   /** Held by whoever may change what is pinned. */
   readonly #lock: FileLock | undefined;
 
@@ -54,9 +64,10 @@ export class KernelDatapath<Source extends MapSource = BpfObject> {
     object: Source,
     options: Pick<DatapathOptions, "tables" | "pinDirectory">,
     installed: ReadonlyMap<string, BpfProgram>,
-    lock?: FileLock,
+    owned: { readonly lock?: FileLock; readonly changes?: readonly string[] } = {},
   ) {
-    this.#lock = lock;
+    this.#lock = owned.lock;
+    this.changes = owned.changes ?? [];
     this.object = object;
     this.tables = options.tables;
     this.#pinDirectory = options.pinDirectory;
@@ -165,18 +176,6 @@ export class KernelDatapath<Source extends MapSource = BpfObject> {
     this.#attachments.detach(program, index);
   }
 
-  /** Puts this agent's programs behind all links that run others; returns how many. No packet goes unjudged. */
-  takeOverLinks(): number {
-    let taken = 0;
-    this.#attachments.dropDead();
-    for (const { program, index, interface: name, current } of this.attached()) {
-      if (current || name === undefined) continue;
-      this.attach({ program, interface: name, index, mode: "auto" });
-      taken++;
-    }
-    return taken;
-  }
-
   /** Takes everything out of the kernel: programs from interfaces first, then every pin. */
   uninstall(): { readonly detached: number; readonly unpinned: number } {
     const { detached, unpinned } = removeInstalled(this.#pinDirectory);
@@ -194,42 +193,28 @@ export class KernelDatapath<Source extends MapSource = BpfObject> {
 }
 
 /**
- * Loads the datapath, taking over pinned maps, programs and links. Throws what `openObject` throws, and
+ * Loads the datapath in place of whatever version is pinned, see upgrade.ts. Throws what `installObject` throws, and
  * `object-mismatch` if the object is not the one that this build was made for.
  */
-export function openDatapath(options: DatapathOptions): KernelDatapath {
-  proveLayouts(options.objectPath);
-  const { pinDirectory } = options;
+export async function openDatapath(options: DatapathOptions): Promise<KernelDatapath> {
+  const { pinDirectory, abi = xdpFirewallAbi } = options;
+  proveLayouts(options.objectPath, abi);
   // Two agents with different run directories could otherwise share the pins, and each other's generations.
   const lock = lockDirectory(pinDirectory);
   try {
-    return openLocked(options, lock);
+    finishPins(pinDirectory);
+    new Attachments(pinDirectory, new Map()).dropDead();
+    const { object, programs, changes } = await installObject({ ...options, abi });
+    try {
+      const datapath = new KernelDatapath(object, options, programs, { lock, changes });
+      datapath.boundEvents(options.eventsPerSecondMax);
+      return datapath;
+    } catch (cause) {
+      object.close();
+      throw cause;
+    }
   } catch (cause) {
     lock.release();
-    throw cause;
-  }
-}
-
-function openLocked(options: DatapathOptions, lock: FileLock): KernelDatapath {
-  const { objectPath, pinDirectory, maxEntries } = options;
-  finishPins(pinDirectory);
-  const object = openObject(objectPath, { pinDirectory, maxEntries });
-  try {
-    const missing = [...object.maps.keys()].filter((name) => !object.reusedMaps.has(name));
-    // New maps are empty: moving links to a program that uses them would let everything pass.
-    if (missing.length > 0 && listPins(join(pinDirectory, "links")).length > 0) {
-      throw pinsIncomplete(pinDirectory, missing);
-    }
-    // A program that is pinned uses the maps that were pinned with it, never those made now.
-    if (missing.length > 0)
-      for (const name of object.programs.keys()) unpin(programPinPath(pinDirectory, name));
-    object.pinMaps(pinDirectory);
-    const datapath = new KernelDatapath(object, options, installPrograms(object, pinDirectory), lock);
-    datapath.boundEvents(options.eventsPerSecondMax);
-    datapath.takeOverLinks();
-    return datapath;
-  } catch (cause) {
-    object.close();
     throw cause;
   }
 }
@@ -307,53 +292,11 @@ function openPinnedPrograms(pinDirectory: string): Map<string, BpfProgram> {
   return programs;
 }
 
-function pinsIncomplete(pinDirectory: string, missing: readonly string[]): PenstockError {
-  return new PenstockError({
-    code: "pins-incomplete",
-    disposition: "stalled",
-    message: `Cannot use the datapath: ${missing.join(", ")} ${missing.length === 1 ? "is" : "are"} not pinned in ${pinDirectory}`,
-    remedy:
-      "The programs go on with the maps that they hold. Run penstock detach and start the agent again: until it has applied the policy, packets pass unjudged",
-    data: { missing },
-  });
-}
-
-function pinsForeign(pinDirectory: string, foreign: readonly string[]): PenstockError {
-  return new PenstockError({
-    code: "pins-foreign",
-    disposition: "stalled",
-    message: `Cannot read the datapath: ${foreign.join(", ")} in ${pinDirectory} ${foreign.length === 1 ? "has" : "have"} the layout of another version`,
-    remedy: "Use the version of penstock that the agent has",
-    data: { foreign },
-  });
-}
-
 function throwError(error: PenstockError): never {
   throw error;
 }
 
-/**
- * The programs that links shall run: the pinned ones if they are the same as those just loaded and use the same
- * maps, else the new ones, which are pinned in their place.
- */
-function installPrograms(object: BpfObject, pinDirectory: string): Map<string, BpfProgram> {
-  const installed = new Map<string, BpfProgram>();
-  const sameMaps = object.reusedMaps.size === object.maps.size;
-  for (const [name, program] of object.programs) {
-    const path = programPinPath(pinDirectory, name);
-    const pinned = openPinnedProgram(path, name);
-    if (pinned !== undefined && sameMaps && pinned.info().tag === program.info().tag) {
-      installed.set(name, pinned);
-      continue;
-    }
-    pinned?.close();
-    program.pin(path);
-    installed.set(name, program);
-  }
-  return installed;
-}
-
-function proveLayouts(objectPath: string): void {
+function proveLayouts(objectPath: string, abi: ObjectAbi): void {
   let bytes: Uint8Array;
   try {
     bytes = readFileSync(objectPath);
@@ -366,7 +309,7 @@ function proveLayouts(objectPath: string): void {
       cause,
     });
   }
-  const differences = compareLayouts(xdpFirewallAbi, bytes);
+  const differences = compareLayouts(abi, bytes);
   if (differences.length === 0) return;
   throw new PenstockError({
     code: "object-mismatch",

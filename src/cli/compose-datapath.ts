@@ -12,7 +12,7 @@ import {
 } from "../bpf/index.ts";
 import { appliedTable } from "../compile/index.ts";
 import { capacitiesFor, policyTables } from "../kinds/index.ts";
-import type { Datapath } from "../reconcile/index.ts";
+import { type Datapath, sealValue } from "../reconcile/index.ts";
 import { objectPath } from "./places.ts";
 import type { Settings } from "./settings.ts";
 
@@ -20,7 +20,7 @@ import type { Settings } from "./settings.ts";
 export type PinnedDatapath = KernelDatapath<MapSource>;
 
 /** Loads the datapath or takes over what is pinned. Throws `missing-capabilities` and what openDatapath throws. */
-export function openWorkingDatapath(settings: Settings): KernelDatapath {
+export async function openWorkingDatapath(settings: Settings): Promise<KernelDatapath> {
   const missing = missingCapabilities();
   if (missing.length > 0) {
     throw new PenstockError({
@@ -37,6 +37,7 @@ export function openWorkingDatapath(settings: Settings): KernelDatapath {
     tables: policyTables,
     maxEntries: capacitiesFor(settings.limits),
     eventsPerSecondMax: settings.events.perSecondMax,
+    reseal: sealValue,
   });
 }
 

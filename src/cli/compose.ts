@@ -53,8 +53,9 @@ export async function openParts(options: ComposeOptions): Promise<Parts> {
     const audit = await openAuditLog({ directory: auditDirectory(settings), clock: systemClock });
     opened.audit = audit;
     for (const repair of audit.repairs) log.warn({ repair }, "The audit log was put right");
-    const datapath = openWorkingDatapath(settings);
+    const datapath = await openWorkingDatapath(settings);
     opened.datapath = datapath;
+    for (const change of datapath.changes) log.info({ change }, "The datapath in the kernel was upgraded");
     const reconciler = makeReconciler(settings, {
       source: options.signal === undefined ? source : withSignal(source, options.signal),
       datapath,

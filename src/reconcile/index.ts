@@ -32,3 +32,4 @@ export {
   type TransactionPlan,
   type TransactionResult,
 } from "./transaction.ts";
+export { sealValue } from "./versions.ts";

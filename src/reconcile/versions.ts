@@ -108,6 +108,14 @@ export function seal(
   values.setUint32(value + spec.checkOffset + 4, checkSum(spec, entry, 1), true);
 }
 
+/** Gives a value the sums that its key and content ask for; values without sums stay as they are. */
+export function sealValue(spec: TableSpec, key: Uint8Array, value: Uint8Array): void {
+  if (!isVersioned(spec)) return;
+  const values = viewOf(value);
+  const side = (values.getUint32(0, true) & 1) as 0 | 1;
+  seal(spec, { keys: viewOf(key), key: 0, values, value: 0 }, { since: sinceOf(values, 0), side });
+}
+
 /**
  * Whether the raw value is what this project would leave behind at rest in generation `at`: nothing prepared, the
  * right sums. What is not was written by somebody else, or is left from a transaction that died.

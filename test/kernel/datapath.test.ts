@@ -1,7 +1,16 @@
 // The adapter over pins and links: who may work with them, and that nothing that is pinned is made worse by opening it.
 import { renameSync } from "node:fs";
 import { afterEach, expect, it } from "vitest";
-import { type KernelDatapath, listPins, queryXdp, uninstallDatapath, unpin } from "../../src/bpf/index.ts";
+import {
+  type KernelDatapath,
+  listPins,
+  openObject,
+  openPinnedLink,
+  queryXdp,
+  uninstallDatapath,
+  unpin,
+} from "../../src/bpf/index.ts";
+import { compileBpf } from "../fixtures/compile-bpf.ts";
 import { addressSet, firewall, interfaceGroup, policyOf } from "../fixtures/firewall-documents.ts";
 import { describeKernel, makePinDirectory } from "../fixtures/kernel-gate.ts";
 import { makeVethNamespace } from "../fixtures/network-namespace.ts";
@@ -12,8 +21,8 @@ describeKernel("the datapath", () => {
   afterEach(() => {
     for (const datapath of open.splice(0)) datapath.close();
   });
-  const openIn = (pins: string) => {
-    const datapath = openTestDatapath(pins, { rulesMax: 64, addressesMax: 64 });
+  const openIn = async (pins: string) => {
+    const datapath = await openTestDatapath(pins, { rulesMax: 64, addressesMax: 64 });
     open.push(datapath);
     return datapath;
   };
@@ -32,10 +41,10 @@ describeKernel("the datapath", () => {
       };
     });
 
-  it("is one process's at a time, whatever its run directory is", () => {
+  it("is one process's at a time, whatever its run directory is", async () => {
     const pins = makePinDirectory();
-    openIn(pins);
-    expect(() => openIn(pins)).toThrow(
+    await openIn(pins);
+    await expect(openIn(pins)).rejects.toThrow(
       expect.objectContaining({
         code: "already-running",
         message: `Cannot take the pins in ${pins}: process ${process.pid} works with them`,
@@ -43,13 +52,13 @@ describeKernel("the datapath", () => {
       }),
     );
     open.splice(0)[0]?.close();
-    openIn(pins);
+    await openIn(pins);
   });
 
-  it("is not taken out of the kernel while another works with it", () => {
+  it("is not taken out of the kernel while another works with it", async () => {
     const pins = makePinDirectory();
     const namespace = makeVethNamespace();
-    const { left } = attachIn(namespace, openIn(pins), "native");
+    const { left } = attachIn(namespace, await openIn(pins), "native");
     const before = listPins(pins);
     const uninstall = () => namespace.enter(() => uninstallDatapath(pins));
     expect(uninstall).toThrow(expect.objectContaining({ code: "already-running" }));
@@ -62,7 +71,7 @@ describeKernel("the datapath", () => {
 
   it("keeps entries, generation and program over a restart", async () => {
     const pins = makePinDirectory();
-    const first = openIn(pins);
+    const first = await openIn(pins);
     const documents = policyOf(
       addressSet("office", ["10.0.0.0/8"]),
       interfaceGroup("wan", ["left"]),
@@ -70,44 +79,65 @@ describeKernel("the datapath", () => {
     );
     const { result } = await applyDocuments(first, documents, { interfaces: [], rulesMax: 64 });
     open.splice(0)[0]?.close();
-    const second = openIn(pins);
+    const second = await openIn(pins);
     expect(second.generation().current).toBe(result?.generation.after);
     const again = await applyDocuments(second, documents, { interfaces: [], rulesMax: 64 });
     expect(again.result).toBeUndefined();
   });
 
-  it("refuses to move links to maps that it would have to make anew", () => {
+  it("puts lost pins back, from the maps that the program behind a link holds", async () => {
     const pins = makePinDirectory();
     const namespace = makeVethNamespace();
-    const first = openIn(pins);
+    const first = await openIn(pins);
     const { left } = attachIn(namespace, first, "native");
+    const ids = ["fw_rules", "directory"].map((name) => first.object.map(name).id);
     const before = namespace.enter(() => queryXdp(left.index));
     open.splice(0)[0]?.close();
     unpin(`${pins}/maps/fw_rules`);
-    expect(() => namespace.enter(() => openIn(pins))).toThrow(
-      expect.objectContaining({ code: "pins-incomplete" }),
-    );
+    unpin(`${pins}/maps/directory`);
+    const second = await openIn(pins);
+    expect(["fw_rules", "directory"].map((name) => second.object.map(name).id)).toEqual(ids);
+    expect(second.changes).toEqual([
+      "directory: its pin was lost and is back",
+      "fw_rules: its pin was lost and is back",
+    ]);
     expect(namespace.enter(() => queryXdp(left.index))).toEqual(before);
   });
 
-  it("finds a link whose pin was interrupted before it had its name", () => {
+  it("finds a link whose pin was interrupted before it had its name", async () => {
     const pins = makePinDirectory();
     const namespace = makeVethNamespace();
-    const { left } = attachIn(namespace, openIn(pins), "native");
+    const { left } = attachIn(namespace, await openIn(pins), "native");
     open.splice(0)[0]?.close();
     const path = `${pins}/links/xdp_firewall-${left.index}`;
     renameSync(path, `${pins}/links/~xdp_firewall-${left.index}`);
-    const datapath = namespace.enter(() => openIn(pins));
+    const datapath = await openIn(pins);
     expect(namespace.enter(() => datapath.attached())).toEqual([
       { program: "xdp_firewall", index: left.index, interface: "left", mode: "native", current: true },
     ]);
     expect(attachIn(namespace, datapath, "native").undo).toBeUndefined();
   });
 
-  it("changes the mode of a link, and takes it back", () => {
+  it("refuses to make maps anew where it cannot know by which ones a link's program judges", async () => {
     const pins = makePinDirectory();
     const namespace = makeVethNamespace();
-    const datapath = openIn(pins);
+    const first = await openIn(pins);
+    attachIn(namespace, first, "native");
+    open.splice(0)[0]?.close();
+    unpin(`${pins}/maps/fw_rules`);
+    unpin(`${pins}/programs/xdp_firewall`);
+    const stranger = openObject(compileBpf("records"));
+    const link = openPinnedLink(`${pins}/links/${listPins(`${pins}/links`)[0]?.name}`);
+    namespace.enter(() => link?.update(stranger.program("xdp_record")));
+    link?.close();
+    stranger.close();
+    await expect(openIn(pins)).rejects.toThrow(expect.objectContaining({ code: "pins-incomplete" }));
+  });
+
+  it("changes the mode of a link, and takes it back", async () => {
+    const pins = makePinDirectory();
+    const namespace = makeVethNamespace();
+    const datapath = await openIn(pins);
     const { left, undo: undoFirst } = attachIn(namespace, datapath, "native");
     expect(undoFirst).toBeDefined();
     expect(attachIn(namespace, datapath, "native").undo).toBeUndefined();
@@ -120,10 +150,10 @@ describeKernel("the datapath", () => {
     expect(mode()).toBeUndefined();
   });
 
-  it("puts the old mode back where the new one cannot be had", () => {
+  it("puts the old mode back where the new one cannot be had", async () => {
     const pins = makePinDirectory();
     const namespace = makeVethNamespace();
-    const datapath = openIn(pins);
+    const datapath = await openIn(pins);
     const attach = (mode: "native" | "generic") =>
       datapath.attach({ program: "xdp_firewall", interface: "lo", index: 1, mode });
     namespace.enter(() => attach("generic"));
@@ -134,8 +164,8 @@ describeKernel("the datapath", () => {
     expect(namespace.enter(() => datapath.attached())).toMatchObject([{ index: 1, mode: "generic" }]);
   });
 
-  it("is not used at a generation that no transaction can have taken", () => {
-    const datapath = openIn(makePinDirectory());
+  it("is not used at a generation that no transaction can have taken", async () => {
+    const datapath = await openIn(makePinDirectory());
     const record = datapath.object.map("generation");
     const value = record.lookup(new Uint8Array(4)) ?? new Uint8Array();
     new DataView(value.buffer).setBigUint64(0, 1n << 60n, true);

@@ -41,10 +41,10 @@ describeKernel("xdp_firewall against the model", () => {
   let runner: TestRunner;
   const pins = makePinDirectory();
 
-  beforeAll(() => {
+  beforeAll(async () => {
     namespace = makeNamespace();
     interfaces = makeInterfaces(namespace);
-    datapath = openTestDatapath(pins);
+    datapath = await openTestDatapath(pins);
     runner = createTestRunner(datapath.object.program("xdp_firewall"));
   });
   afterAll(() => {

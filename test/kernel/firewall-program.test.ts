@@ -29,9 +29,9 @@ describeKernel("xdp_firewall", () => {
   let interfaces: readonly HostInterface[];
   let ifindex: number;
 
-  beforeAll(() => {
+  beforeAll(async () => {
     namespace = makeVethNamespace();
-    datapath = openTestDatapath(pins);
+    datapath = await openTestDatapath(pins);
     runner = createTestRunner(datapath.object.program("xdp_firewall"));
     interfaces = namespace
       .enter(() => datapath.interfaces())

@@ -11,8 +11,8 @@ import { applyDocuments, openTestDatapath, planDocuments } from "../fixtures/tes
 describeKernel("a table that fills up under a transaction", () => {
   const pins = makePinDirectory();
   let datapath: KernelDatapath;
-  beforeAll(() => {
-    datapath = openTestDatapath(pins, { addressesMax: 32 });
+  beforeAll(async () => {
+    datapath = await openTestDatapath(pins, { addressesMax: 32 });
   });
   afterAll(() => {
     datapath?.uninstall();

@@ -42,9 +42,9 @@ describeKernel("a transaction on the kernel that fails at operation k, for every
   let datapath: KernelDatapath;
   let interfaces: readonly HostInterface[];
 
-  beforeAll(() => {
+  beforeAll(async () => {
     namespace = makeVethNamespace();
-    datapath = openTestDatapath(pins, { rulesMax: 64, addressesMax: 256 });
+    datapath = await openTestDatapath(pins, { rulesMax: 64, addressesMax: 256 });
     interfaces = namespace.enter(() => datapath.interfaces());
   });
   afterAll(() => {
