@@ -2,9 +2,10 @@
 /*
  * xdp_firewall: first match over ordered rules, for IPv4 and IPv6, at the first hook that sees a packet.
  *
- * A packet reads the generation once; everything that it looks up afterwards is seen at that generation.
+ * A packet gets its generation once; everything that it looks up afterwards, here and behind, is seen at that one.
  */
 #include "lib/policy.h"
+#include "lib/carry.h"
 #include "lib/verdict.h"
 #include "lib/packet.h"
 #include "lib/event.h"
@@ -329,10 +330,17 @@ static __always_inline __u32 reason_of(const struct walk *walk)
 	return drop ? FW_REASON_RULE_DROP : FW_REASON_RULE_PASS;
 }
 
-static __always_inline int finish(const struct walk *walk, __u32 reason, int verdict)
+static __always_inline int drop(const struct walk *walk, __u32 reason)
 {
 	count_in(&fw_reasons, reason, walk->packet.length);
-	return verdict == VERDICT_PASS ? XDP_PASS : XDP_DROP;
+	return XDP_DROP;
+}
+
+/* Programs behind this one judge the packet by the same generation. Nothing may be read from it any more. */
+static __always_inline int pass(struct xdp_md *ctx, const struct walk *walk, __u32 reason)
+{
+	count_in(&fw_reasons, reason, walk->packet.length);
+	return pass_xdp(ctx, walk->generation);
 }
 
 static __always_inline int drop_malformed(const struct walk *walk, __u32 reason)
@@ -347,7 +355,7 @@ static __always_inline int drop_malformed(const struct walk *walk, __u32 reason)
 	};
 
 	send_event(&walk->packet, &facts);
-	return finish(walk, reason, VERDICT_DROP);
+	return drop(walk, reason);
 }
 
 /* Parses the frame into @packet; returns PARSED or enum fw_reason. */
@@ -359,11 +367,9 @@ __noinline int parse_packet(struct xdp_md *ctx, struct packet *packet)
 			   packet);
 }
 
-SEC("xdp.frags")
-int xdp_firewall(struct xdp_md *ctx)
+static __always_inline int judge(struct xdp_md *ctx)
 {
-	struct walk walk = { .generation = current_generation(),
-			     .interface = ctx->ingress_ifindex };
+	struct walk walk = { .generation = begin_xdp(ctx), .interface = ctx->ingress_ifindex };
 	struct interface_binding binding;
 	struct fw_settings *settings;
 	__u32 zero = 0;
@@ -372,10 +378,10 @@ int xdp_firewall(struct xdp_md *ctx)
 	walk.packet.length = bpf_xdp_get_buff_len(ctx);
 	bound = look_up_interfaces(&walk.interface, walk.generation, &binding);
 	if (bound == 0)
-		return finish(&walk, FW_REASON_UNBOUND, VERDICT_PASS);
+		return pass(ctx, &walk, FW_REASON_UNBOUND);
 	settings = bpf_map_lookup_elem(&fw_settings, &zero);
 	if (bound < 0 || !settings)
-		return finish(&walk, FW_REASON_INTERNAL_ERROR, VERDICT_DROP);
+		return drop(&walk, FW_REASON_INTERNAL_ERROR);
 	walk.groups = binding.groups;
 	walk.events_per_second = settings->events_per_second;
 
@@ -386,8 +392,27 @@ int xdp_firewall(struct xdp_md *ctx)
 		walk.packet.family = FW_FAMILY_NON_IP;
 
 	if (bpf_loop(end_of_fw_rules(), visit_slot, &walk, 0) < 0)
-		return finish(&walk, FW_REASON_INTERNAL_ERROR, VERDICT_DROP);
-	return finish(&walk, reason_of(&walk), walk.verdict ? walk.verdict : VERDICT_PASS);
+		return drop(&walk, FW_REASON_INTERNAL_ERROR);
+	if (walk.verdict == VERDICT_DROP)
+		return drop(&walk, reason_of(&walk));
+	return pass(ctx, &walk, reason_of(&walk));
+}
+
+SEC("xdp.frags")
+int xdp_firewall(struct xdp_md *ctx)
+{
+	return judge(ctx);
+}
+
+/*
+ * The same for generic mode, where the kernel makes one piece of a packet before. With a program that says it can
+ * do with several pieces it copies the packet and forgets how long its link header is: TC programs behind would
+ * find the network header where they look for the link header, and no metadata.
+ */
+SEC("xdp")
+int xdp_firewall_generic(struct xdp_md *ctx)
+{
+	return judge(ctx);
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

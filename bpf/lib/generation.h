@@ -16,7 +16,9 @@
  * @current: what packets are judged by; the store of this word is the commit
  * @last: the highest number that a transaction ever took, so that none is used twice
  * @oldest: the oldest generation of which tables still hold everything. A packet that waited between two hooks
- *          for longer than a grace period may carry an older one; it is judged by the current one then
+ *          for longer than a grace period may carry an older one; it is judged by the current one then. Between
+ *          raising it and removing what only older generations need there must be a grace period as well: a
+ *          program that looked just before may be using what it was promised
  */
 struct generation {
 	__u64 current;
@@ -36,15 +38,21 @@ struct {
 	__type(value, struct generation);
 } generation SEC(".maps");
 
+static __always_inline const struct generation *generation_record(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&generation, &zero);
+}
+
 /*
- * The generation that this packet belongs to. Read it once and hand it on. Entries are looked up after it: x86
- * keeps loads in this order, and elsewhere the agent reads back what it prepared before it commits, which takes
- * far longer than a processor looks ahead.
+ * What packets are judged by now. Read it once a packet and hand it on: lib/carry.h does. Entries are looked up
+ * after it: x86 keeps loads in this order, and elsewhere the agent reads back what it prepared before it commits,
+ * which takes far longer than a processor looks ahead.
  */
 static __always_inline __u64 current_generation(void)
 {
-	__u32 zero = 0;
-	struct generation *record = bpf_map_lookup_elem(&generation, &zero);
+	const struct generation *record = generation_record();
 
 	return record ? READ_ONCE(record->current) : 0;
 }

@@ -4,9 +4,10 @@ import { join } from "node:path";
 import type { Attachment } from "../compile/index.ts";
 import { listLinks, withLink } from "./in-force.ts";
 import { listInterfaces } from "./interfaces.ts";
-import { attachXdp, queryXdp } from "./link-xdp.ts";
+import { attachXdp } from "./link-xdp.ts";
 import { unpin } from "./pins.ts";
 import type { BpfProgram } from "./program.ts";
+import { modeOf, programFor } from "./twins.ts";
 
 export interface AttachedProgram {
   readonly program: string;
@@ -32,13 +33,13 @@ export class Attachments {
     const found: AttachedProgram[] = [];
     for (const { program, index, info } of listLinks(this.#pinDirectory)) {
       if (info?.ifindex !== index) continue;
-      const state = names.has(index) ? queryXdp(index) : undefined;
+      const mode = names.has(index) ? modeOf(index) : "native";
       found.push({
         program,
         index,
         interface: names.get(index),
-        mode: state?.mode === "generic" ? "generic" : "native",
-        current: info.programId === this.#programs.get(program)?.info().id,
+        mode,
+        current: info.programId === programFor(this.#programs, program, mode)?.info().id,
       });
     }
     return found;
@@ -64,7 +65,8 @@ export class Attachments {
    * cannot be had.
    */
   attach(attachment: Attachment): (() => void) | undefined {
-    const program = this.#programs.get(attachment.program);
+    const program = programFor(this.#programs, attachment.program, "native");
+    const genericProgram = programFor(this.#programs, attachment.program, "generic");
     if (program === undefined) return undefined;
     this.dropDead();
     const { index, interface: interfaceName, mode } = attachment;
@@ -72,12 +74,12 @@ export class Attachments {
     const before = this.list().find((a) => a.program === attachment.program && a.index === index);
     if (before !== undefined && (mode === "auto" || mode === before.mode)) {
       withLink(path, (link) => {
-        link.update(program);
+        link.update(programFor(this.#programs, attachment.program, before.mode) ?? program);
       });
       return undefined;
     }
     const make = (wanted: Attachment["mode"]) => {
-      const { link } = attachXdp({ program, ifindex: index, interfaceName, mode: wanted });
+      const { link } = attachXdp({ program, genericProgram, ifindex: index, interfaceName, mode: wanted });
       try {
         link.pin(path);
       } finally {

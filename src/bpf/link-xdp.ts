@@ -13,6 +13,8 @@ export type XdpMode = "native" | "generic";
 
 export interface XdpRequest {
   readonly program: AttachableProgram;
+  /** What takes its place in generic mode, if that is another one. */
+  readonly genericProgram?: AttachableProgram | undefined;
   readonly ifindex: number;
   /** For messages. */
   readonly interfaceName: string;
@@ -82,8 +84,9 @@ function attachIn(mode: XdpMode, request: XdpRequest): BpfLink {
   return result;
 }
 
-function linkRequest(mode: XdpMode, { program, ifindex }: XdpRequest) {
-  return { program, ifindex, attachType: ATTACH_TYPE.xdp, flags: XDP_FLAG[mode] };
+function linkRequest(mode: XdpMode, { program, genericProgram, ifindex }: XdpRequest) {
+  const chosen = mode === "generic" ? (genericProgram ?? program) : program;
+  return { program: chosen, ifindex, attachType: ATTACH_TYPE.xdp, flags: XDP_FLAG[mode] };
 }
 
 function labelOf(request: XdpRequest): string {

@@ -14,7 +14,9 @@ import { bug, PenstockError } from "../base/index.ts";
 import type { TableSpec } from "../compile/index.ts";
 import { waitForGracePeriod } from "./grace.ts";
 import { findInForce, type InForce, type PinnedLink, withLink } from "./in-force.ts";
+import { listInterfaces } from "./interfaces.ts";
 import { KernelTypes } from "./kernel-types.ts";
+import type { XdpMode } from "./link-xdp.ts";
 import { type BpfMap, openPinnedMap } from "./map.ts";
 import {
   beginsAnew,
@@ -31,6 +33,7 @@ import { mapPinPath, programPinPath } from "./object-reuse.ts";
 import { pinsIncomplete } from "./pin-errors.ts";
 import { listPins, unpin } from "./pins.ts";
 import type { BpfProgram } from "./program.ts";
+import { modeOf, programFor } from "./twins.ts";
 
 export interface InstallOptions {
   readonly objectPath: string;
@@ -199,7 +202,7 @@ class Installation {
     const moved: PinnedLink[] = [];
     try {
       for (const link of this.#inForce.links) {
-        const target = programs.get(link.program);
+        const target = programFor(programs, link.program, this.#modeOf(link));
         if (target === undefined || link.info?.programId === target.info().id) continue;
         if (!putBehind(link, target)) continue;
         moved.push(link);
@@ -214,6 +217,11 @@ class Installation {
     this.#words.push(
       `${names.join(", ")}: another build, on ${moved.length} of ${this.#inForce.links.length} interfaces`,
     );
+  }
+
+  /** An interface of another namespace cannot be asked; what runs on it is another namespace's to change. */
+  #modeOf({ index }: PinnedLink): XdpMode {
+    return listInterfaces().some((known) => known.index === index) ? modeOf(index) : "native";
   }
 
   #moveBack(link: PinnedLink): void {

@@ -1133,6 +1133,7 @@ export const xdpFirewallMaps = {
 /** The programs of xdp_firewall and the sections that they are in. */
 export const xdpFirewallPrograms = [
   { name: "xdp_firewall", section: "xdp.frags" },
+  { name: "xdp_firewall_generic", section: "xdp" },
 ] as const satisfies readonly ProgramLayout[];
 
 /** All that user space knows of xdp_firewall; compareLayouts proves it at load time. */
