@@ -85,12 +85,17 @@ static __always_inline __u32 visible_side(__u64 version, __u64 at)
  */
 
 /*
- * The kernel hands the element of a hash map out again as soon as its key is updated or deleted. A program that
- * has just looked the key up may therefore read the value of another key, or half of it. So each side carries a
- * sum over the key, the version and the payload, with an odd weight for each 32-bit word: a copy in which any
- * one word is not of this entry never fits its sum, and one with several fits by a chance of 2^-32. Nothing
- * depends on the order in which the kernel or the processor writes or reads. If the sum does not fit, the lookup
- * is repeated, at most this often. (Nodes of a trie are freed by RCU and arrays never move: they need no sums.)
+ * Hash maps have two hazards. Where the kernel replaces an entry, a program that walks the bucket just then may
+ * meet neither the old nor the new one and takes the key for absent. So existing entries are written in place
+ * (BPF_F_LOCK, which is what the lock in the value is for: only the kernel takes it, programs read without) and
+ * stay where they are. And the kernel hands the element of a deleted key out again at once: a program that has
+ * just looked it up may read the value of another key, or half of it.
+ *
+ * So each side carries a sum over the key, the version and the payload, with an odd weight for each 32-bit word:
+ * a copy in which any one word is not of this entry never fits its sum, and one with several fits by a chance of
+ * 2^-32. Nothing depends on the order in which the kernel or the processor writes or reads. If the sum does not
+ * fit, the lookup is repeated, at most this often. (Nodes of a trie are freed by RCU and arrays never move: they
+ * need no sums.)
  */
 #define KEYED_TRIES  8
 #define CHECK_FACTOR 0x9e3779b1
@@ -126,6 +131,9 @@ static __always_inline void copy_once(void *to, const void *from, __u32 size)
 #else
 #define SUM_FITS(sum, found) ((sum) == (found))
 #endif
+#ifndef NOTE_RETRY
+#define NOTE_RETRY()
+#endif
 
 /*
  * look_up_<name>(key, generation, out): 1 and the payload if there is an entry, 0 if not, -1 if the entry kept
@@ -136,6 +144,8 @@ static __always_inline void copy_once(void *to, const void *from, __u32 size)
 		__u64 version;                                                                    \
 		__u32 check[2];                                                                   \
 		payload_type side[2];                                                             \
+		struct bpf_spin_lock lock;                                                        \
+		__u32 reserved;                                                                   \
 	};                                                                                        \
 	_Static_assert(sizeof(payload_type) % 8 == 0, #name ": payloads are copied by the word"); \
 	_Static_assert(sizeof(key_type) % 4 == 0, #name ": keys are summed by the word");         \
@@ -165,6 +175,7 @@ static __always_inline void copy_once(void *to, const void *from, __u32 size)
 			check_words(&check, out, sizeof(*out));                                   \
 			if (likely(SUM_FITS(check.sum, READ_ONCE(value->check[side]))))           \
 				return out->presence ? 1 : 0;                                     \
+			NOTE_RETRY();                                                             \
 		}                                                                                 \
 		return -1;                                                                        \
 	}

@@ -29,6 +29,9 @@ export const MAP_FLAG = {
   mmapable: 1 << 10,
 } as const;
 
+/** How one entry is written. */
+export const ENTRY_FLAG = { lock: 4 } as const;
+
 export const PROGRAM_TYPE = { schedCls: 3, xdp: 6 } as const;
 
 export const ATTACH_TYPE = { xdp: 37, tcxIngress: 46, tcxEgress: 47 } as const;

@@ -1,6 +1,7 @@
 // Many writes to one map. BPF_MAP_UPDATE_BATCH and BPF_MAP_DELETE_BATCH are loops in the kernel and no
 // transaction: a batch that stops halfway leaves what it wrote, and the error says how much that is.
 import { bug, type PaceOptions, type PenstockError, startPace } from "../base/index.ts";
+import { ENTRY_FLAG } from "./constants.ts";
 import { ERRNO } from "./errno.ts";
 import { kernelError } from "./kernel-error.ts";
 import { libbpf } from "./libbpf.ts";
@@ -10,6 +11,11 @@ import type { MapHandle } from "./map-handle.ts";
 export interface BatchOptions extends PaceOptions {
   /** Entries of one system call; default 4096. */
   readonly chunkEntries?: number | undefined;
+  /**
+   * Writing: entries that exist are changed where they are (BPF_F_LOCK) and not replaced; only for hash maps whose
+   * values have a `struct bpf_spin_lock`.
+   */
+  readonly inPlace?: boolean | undefined;
 }
 
 export const CHUNK_ENTRIES = 4096;
@@ -39,7 +45,7 @@ export async function updateEntries(
   if (values.length !== count * map.valueBytes) {
     throw bug(`Cannot update map ${map.name}: ${values.length} bytes of values for ${count} keys`);
   }
-  const step = batchStep(map, { keys, values });
+  const step = batchStep(map, { keys, values, inPlace: options.inPlace });
   const pace = startPace(`update map ${map.name}`, options);
   const chunk = options.chunkEntries ?? CHUNK_ENTRIES;
   for (let start = 0; start < count; start += chunk) {
@@ -118,7 +124,17 @@ function countKeys(map: MapHandle, keys: Uint8Array): number {
 const manyEntries = 1024;
 
 // Without `values` the entries are removed, with them they are written.
-function batchStep(map: MapHandle, entries: { readonly keys: Uint8Array; readonly values?: Uint8Array }) {
+function batchStep(
+  map: MapHandle,
+  entries: {
+    readonly keys: Uint8Array;
+    readonly values?: Uint8Array;
+    readonly inPlace?: boolean | undefined;
+  },
+) {
+  // struct bpf_map_batch_opts: sz at 0, elem_flags at 8.
+  const flags = entries.inPlace === true ? ENTRY_FLAG.lock : 0;
+  const opts = new Uint8Array(BigUint64Array.of(24n, BigInt(flags), 0n).buffer);
   const counter = new Uint32Array(1);
   const counterBytes = new Uint8Array(counter.buffer);
   const slice = (bytes: Uint8Array, size: number, start: number, count: number) =>
@@ -132,7 +148,7 @@ function batchStep(map: MapHandle, entries: { readonly keys: Uint8Array; readonl
     const result =
       values === undefined
         ? await call(bpf_map_delete_batch, map.fd, keys, counterBytes, null)
-        : await call(bpf_map_update_batch, map.fd, keys, values, counterBytes, null);
+        : await call(bpf_map_update_batch, map.fd, keys, values, counterBytes, opts);
     if (result === 0) return { done: count, errno: 0 };
     if (result === -ERRNO.ENOTSUPP) return stepByEntry(map, keys, values);
     // After EFAULT the kernel's count means nothing; it cannot happen with buffers of the right size.

@@ -72,10 +72,13 @@ class MapStorage implements TableStorage {
     return values;
   }
 
-  /** Keys are in the filter before any program can see their entries. */
+  /**
+   * Keys are in the filter before any program can see their entries. Entries of a keyed table stay where they are:
+   * a program that looks for one while it is replaced might find none (bpf/lib/generation.h).
+   */
   async write(keys: Uint8Array, values: Uint8Array): Promise<void> {
     await this.#filter?.add(keys);
-    await this.#map.updateAll(keys, values);
+    await this.#map.updateAll(keys, values, { inPlace: this.#spec.shape === "keyed" });
   }
 
   async remove(keys: Uint8Array): Promise<void> {

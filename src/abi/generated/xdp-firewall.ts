@@ -472,6 +472,29 @@ export const appliedValueCodec: StructCodec<AppliedValue> = defineCodec<AppliedV
   }),
 }));
 
+/** struct bpf_spin_lock, 4 bytes. */
+export interface BpfSpinLock {
+  /** Bytes 0 to 3: uint32. */
+  readonly val: number;
+}
+
+export const bpfSpinLockLayout = {
+  name: "bpf_spin_lock",
+  size: 4,
+  fields: [
+    { name: "val", offset: 0, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+  ],
+} as const satisfies StructLayout;
+
+export const bpfSpinLockCodec: StructCodec<BpfSpinLock> = defineCodec<BpfSpinLock>(bpfSpinLockLayout, (fields) => ({
+  write(bytes, at, value) {
+    fields.val.write(bytes, at, value.val);
+  },
+  read: (bytes, at) => ({
+    val: fields.val.read(bytes, at),
+  }),
+}));
+
 /** struct counter, 16 bytes. */
 export interface Counter {
   /** Bytes 0 to 7: uint64. */
@@ -551,7 +574,7 @@ export const directoryNameCodec: StructCodec<DirectoryName> = defineCodec<Direct
   }),
 }));
 
-/** struct directory_value, 336 bytes. */
+/** struct directory_value, 344 bytes. */
 export interface DirectoryValue {
   /** Bytes 0 to 7: uint64. */
   readonly version: bigint;
@@ -559,15 +582,19 @@ export interface DirectoryValue {
   readonly check: readonly [number, number];
   /** Bytes 16 to 335: struct directory_name[2]. */
   readonly side: readonly [DirectoryName, DirectoryName];
+  /** Bytes 336 to 339: struct bpf_spin_lock. */
+  readonly lock: BpfSpinLock;
 }
 
 export const directoryValueLayout = {
   name: "directory_value",
-  size: 336,
+  size: 344,
   fields: [
     { name: "version", offset: 0, size: 8, type: { kind: "uint", bits: 64, bigEndian: false } },
     { name: "check", offset: 8, size: 8, type: { kind: "array", element: { kind: "uint", bits: 32, bigEndian: false }, count: 2 } },
     { name: "side", offset: 16, size: 320, type: { kind: "array", element: { kind: "struct", layout: directoryNameLayout }, count: 2 } },
+    { name: "lock", offset: 336, size: 4, type: { kind: "struct", layout: bpfSpinLockLayout } },
+    { name: "reserved", offset: 340, size: 4, type: { kind: "uint", bits: 32, bigEndian: false }, padding: true },
   ],
 } as const satisfies StructLayout;
 
@@ -576,11 +603,13 @@ export const directoryValueCodec: StructCodec<DirectoryValue> = defineCodec<Dire
     fields.version.write(bytes, at, value.version);
     fields.check.write(bytes, at, value.check);
     fields.side.write(bytes, at, value.side);
+    fields.lock.write(bytes, at, value.lock);
   },
   read: (bytes, at) => ({
     version: fields.version.read(bytes, at),
     check: fields.check.read(bytes, at),
     side: fields.side.read(bytes, at),
+    lock: fields.lock.read(bytes, at),
   }),
 }));
 
@@ -891,7 +920,7 @@ export const interfaceBindingCodec: StructCodec<InterfaceBinding> = defineCodec<
   }),
 }));
 
-/** struct interfaces_value, 48 bytes. */
+/** struct interfaces_value, 56 bytes. */
 export interface InterfacesValue {
   /** Bytes 0 to 7: uint64. */
   readonly version: bigint;
@@ -899,15 +928,19 @@ export interface InterfacesValue {
   readonly check: readonly [number, number];
   /** Bytes 16 to 47: struct interface_binding[2]. */
   readonly side: readonly [InterfaceBinding, InterfaceBinding];
+  /** Bytes 48 to 51: struct bpf_spin_lock. */
+  readonly lock: BpfSpinLock;
 }
 
 export const interfacesValueLayout = {
   name: "interfaces_value",
-  size: 48,
+  size: 56,
   fields: [
     { name: "version", offset: 0, size: 8, type: { kind: "uint", bits: 64, bigEndian: false } },
     { name: "check", offset: 8, size: 8, type: { kind: "array", element: { kind: "uint", bits: 32, bigEndian: false }, count: 2 } },
     { name: "side", offset: 16, size: 32, type: { kind: "array", element: { kind: "struct", layout: interfaceBindingLayout }, count: 2 } },
+    { name: "lock", offset: 48, size: 4, type: { kind: "struct", layout: bpfSpinLockLayout } },
+    { name: "reserved", offset: 52, size: 4, type: { kind: "uint", bits: 32, bigEndian: false }, padding: true },
   ],
 } as const satisfies StructLayout;
 
@@ -916,11 +949,13 @@ export const interfacesValueCodec: StructCodec<InterfacesValue> = defineCodec<In
     fields.version.write(bytes, at, value.version);
     fields.check.write(bytes, at, value.check);
     fields.side.write(bytes, at, value.side);
+    fields.lock.write(bytes, at, value.lock);
   },
   read: (bytes, at) => ({
     version: fields.version.read(bytes, at),
     check: fields.check.read(bytes, at),
     side: fields.side.read(bytes, at),
+    lock: fields.lock.read(bytes, at),
   }),
 }));
 
@@ -1034,7 +1069,7 @@ export const xdpFirewallMaps = {
     name: "directory",
     type: 1,
     keySize: 8,
-    valueSize: 336,
+    valueSize: 344,
     maxEntries: 40960,
     flags: 1,
     key: directoryKeyLayout,
@@ -1112,7 +1147,7 @@ export const xdpFirewallMaps = {
     name: "interfaces",
     type: 1,
     keySize: 4,
-    valueSize: 48,
+    valueSize: 56,
     maxEntries: 1024,
     flags: 1,
     keyType: { kind: "uint", bits: 32, bigEndian: false },
@@ -1147,6 +1182,7 @@ export const xdpFirewallAbi = {
     addressSetV6ValueLayout,
     appliedRevisionLayout,
     appliedValueLayout,
+    bpfSpinLockLayout,
     counterLayout,
     directoryKeyLayout,
     directoryNameLayout,
@@ -1177,5 +1213,5 @@ export const xdpFirewallAbi = {
   ],
   maps: xdpFirewallMaps,
   programs: xdpFirewallPrograms,
-  layoutDigest: "7919d260a87836da13e1a40d22e8075f2a32eec6ab49c772d99a2618eb6831b8",
+  layoutDigest: "109b101c2a9b560c6025dcb25271e9259cd9245798f242ea9a59dee792b5edf4",
 } as const satisfies GeneratedAbi;
