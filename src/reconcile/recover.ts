@@ -18,9 +18,10 @@ export interface Recovery {
 /** Repairs what an interrupted transaction left. Idempotent. */
 export async function recover(datapath: Datapath): Promise<Recovery> {
   const observed = await observe(datapath);
-  // Nobody may still be judged by a generation older than the current one when sides are reused.
-  await datapath.grace();
+  // Nobody may still be judged by a generation older than the current one when sides are reused; nor by one that was
+  // told just before that an older one is whole.
   datapath.retire(observed.generation);
+  await datapath.grace();
   const named = namedReferences(observed);
   let restored = 0;
   let removed = 0;

@@ -144,6 +144,8 @@ class TransactionRun {
     try {
       await this.#passGrace();
       this.#datapath.retire(this.#target);
+      // A program that looked just before was told that the old generation is whole, and may be using it.
+      await this.#datapath.grace();
       removed = await this.#removeThePast();
     } catch (error) {
       settleError = asSettleError(error);
