@@ -3,11 +3,15 @@
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { benchCommit } from "./commit.ts";
+import { benchLookup } from "./lookup.ts";
 
 /** A row of figures under their names, with the unit in the name. */
 export type Row = Readonly<Record<string, string | number>>;
 
-const suites: Readonly<Record<string, () => Promise<readonly Row[]>>> = { commit: benchCommit };
+const suites: Readonly<Record<string, () => Promise<readonly Row[]>>> = {
+  commit: benchCommit,
+  lookup: benchLookup,
+};
 
 const { positionals, values } = parseArgs({ allowPositionals: true, options: { json: { type: "string" } } });
 const [name = ""] = positionals;
