@@ -2,6 +2,7 @@
 // promise; what it does follows from the seed. The exit code is 0 only if the promise held.
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
+import { stressConsistency } from "./consistency.ts";
 import { stressCrash } from "./crash.ts";
 
 /** What every suite is told. */
@@ -26,6 +27,7 @@ export interface StressReport {
 }
 
 const suites: Readonly<Record<string, (options: StressOptions) => Promise<StressReport>>> = {
+  consistency: stressConsistency,
   crash: stressCrash,
 };
 
