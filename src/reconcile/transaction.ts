@@ -145,7 +145,9 @@ class TransactionRun {
       await this.#passGrace();
       this.#datapath.retire(this.#target);
       // A program that looked just before was told that the old generation is whole, and may be using it.
+      this.#timer.mark("settle");
       await this.#datapath.grace();
+      this.#timer.mark("grace");
       removed = await this.#removeThePast();
     } catch (error) {
       settleError = asSettleError(error);
@@ -316,7 +318,7 @@ class StageTimer {
 
   mark(stage: Stage): void {
     const now = this.#clock.monotonicMs();
-    this.#stages[stage] = now - this.#since;
+    this.#stages[stage] += now - this.#since;
     this.#since = now;
   }
 
