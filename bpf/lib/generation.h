@@ -156,8 +156,8 @@ static __always_inline void copy_once(void *to, const void *from, __u32 size)
 		__type(key, key_type);                                                            \
 		__type(value, struct name##_value);                                               \
 	} name SEC(".maps");                                                                      \
-	static __always_inline int look_up_##name(const key_type *key, __u64 at,                  \
-						  payload_type *out)                              \
+	static __maybe_unused __always_inline int look_up_##name(const key_type *key, __u64 at,   \
+								 payload_type *out)               \
 	{                                                                                         \
 		for (int i = 0; i < KEYED_TRIES; i++) {                                           \
 			struct name##_value *value = bpf_map_lookup_elem(&name, key);             \
@@ -185,54 +185,56 @@ static __always_inline void copy_once(void *to, const void *from, __u32 size)
  * ones, so a prefix that exists on one side of its entry only repeats, on the other side, what its nearest
  * covering prefix says there; enum presence tells such a copy from an entry.
  */
-#define PREFIX_TABLE(name, key_type, payload_type, presence, entries)                            \
-	struct name##_value {                                                                    \
-		__u64 version;                                                                   \
-		payload_type side[2];                                                            \
-	};                                                                                       \
-	struct {                                                                                 \
-		__uint(type, BPF_MAP_TYPE_LPM_TRIE);                                             \
-		__uint(max_entries, entries);                                                    \
-		__uint(map_flags, BPF_F_NO_PREALLOC);                                            \
-		__type(key, key_type);                                                           \
-		__type(value, struct name##_value);                                              \
-	} name SEC(".maps");                                                                     \
-	static __always_inline const payload_type *look_up_##name(const key_type *key, __u64 at) \
-	{                                                                                        \
-		const struct name##_value *value = bpf_map_lookup_elem(&name, key);              \
-		const payload_type *side;                                                        \
-                                                                                                 \
-		if (!value)                                                                      \
-			return NULL;                                                             \
-		side = &value->side[visible_side(READ_ONCE(value->version), at) & 1];            \
-		return side->presence ? side : NULL;                                             \
+#define PREFIX_TABLE(name, key_type, payload_type, presence, entries)                 \
+	struct name##_value {                                                         \
+		__u64 version;                                                        \
+		payload_type side[2];                                                 \
+	};                                                                            \
+	struct {                                                                      \
+		__uint(type, BPF_MAP_TYPE_LPM_TRIE);                                  \
+		__uint(max_entries, entries);                                         \
+		__uint(map_flags, BPF_F_NO_PREALLOC);                                 \
+		__type(key, key_type);                                                \
+		__type(value, struct name##_value);                                   \
+	} name SEC(".maps");                                                          \
+	static __maybe_unused __always_inline const payload_type *look_up_##name(     \
+		const key_type *key, __u64 at)                                        \
+	{                                                                             \
+		const struct name##_value *value = bpf_map_lookup_elem(&name, key);   \
+		const payload_type *side;                                             \
+                                                                                      \
+		if (!value)                                                           \
+			return NULL;                                                  \
+		side = &value->side[visible_side(READ_ONCE(value->version), at) & 1]; \
+		return side->presence ? side : NULL;                                  \
 	}
 
 /*
  * look_up_<name>(index, generation): the payload, or NULL. Written in place through mmap: the hidden side first,
  * then the version in one store.
  */
-#define ARRAY_TABLE(name, payload_type, presence, entries)                               \
-	struct name##_value {                                                            \
-		__u64 version;                                                           \
-		payload_type side[2];                                                    \
-	};                                                                               \
-	struct {                                                                         \
-		__uint(type, BPF_MAP_TYPE_ARRAY);                                        \
-		__uint(max_entries, entries);                                            \
-		__uint(map_flags, BPF_F_MMAPABLE);                                       \
-		__type(key, __u32);                                                      \
-		__type(value, struct name##_value);                                      \
-	} name SEC(".maps");                                                             \
-	static __always_inline const payload_type *look_up_##name(__u32 index, __u64 at) \
-	{                                                                                \
-		const struct name##_value *value = bpf_map_lookup_elem(&name, &index);   \
-		const payload_type *side;                                                \
-                                                                                         \
-		if (!value)                                                              \
-			return NULL;                                                     \
-		side = &value->side[visible_side(READ_ONCE(value->version), at) & 1];    \
-		return side->presence ? side : NULL;                                     \
+#define ARRAY_TABLE(name, payload_type, presence, entries)                                    \
+	struct name##_value {                                                                 \
+		__u64 version;                                                                \
+		payload_type side[2];                                                         \
+	};                                                                                    \
+	struct {                                                                              \
+		__uint(type, BPF_MAP_TYPE_ARRAY);                                             \
+		__uint(max_entries, entries);                                                 \
+		__uint(map_flags, BPF_F_MMAPABLE);                                            \
+		__type(key, __u32);                                                           \
+		__type(value, struct name##_value);                                           \
+	} name SEC(".maps");                                                                  \
+	static __maybe_unused __always_inline const payload_type *look_up_##name(__u32 index, \
+										 __u64 at)    \
+	{                                                                                     \
+		const struct name##_value *value = bpf_map_lookup_elem(&name, &index);        \
+		const payload_type *side;                                                     \
+                                                                                              \
+		if (!value)                                                                   \
+			return NULL;                                                          \
+		side = &value->side[visible_side(READ_ONCE(value->version), at) & 1];         \
+		return side->presence ? side : NULL;                                          \
 	}
 
 /*
@@ -248,7 +250,7 @@ static __always_inline void copy_once(void *to, const void *from, __u32 size)
 		__type(key, __u32);                                         \
 		__type(value, __u64);                                       \
 	} name##_end SEC(".maps");                                          \
-	static __always_inline __u32 end_of_##name(void)                    \
+	static __maybe_unused __always_inline __u32 end_of_##name(void)     \
 	{                                                                   \
 		__u32 zero = 0;                                             \
 		const __u64 *end = bpf_map_lookup_elem(&name##_end, &zero); \
@@ -261,23 +263,23 @@ static __always_inline void copy_once(void *to, const void *from, __u32 size)
  * see. Keys are added before the commit and never removed; when too many are stale, user space makes a new
  * filter beside the old one and swaps them, which is why it stands in a map of maps.
  */
-#define FILTER(name, key_type, entries)                                   \
-	struct name##_bloom {                                             \
-		__uint(type, BPF_MAP_TYPE_BLOOM_FILTER);                  \
-		__uint(max_entries, entries);                             \
-		__uint(map_extra, 3);                                     \
-		__type(value, key_type);                                  \
-	};                                                                \
-	struct {                                                          \
-		__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);                 \
-		__uint(max_entries, 1);                                   \
-		__type(key, __u32);                                       \
-		__array(values, struct name##_bloom);                     \
-	} name##_filter SEC(".maps");                                     \
-	static __always_inline int may_hold_##name(key_type *key)         \
-	{                                                                 \
-		__u32 zero = 0;                                           \
-		void *bloom = bpf_map_lookup_elem(&name##_filter, &zero); \
-                                                                          \
-		return !bloom || bpf_map_peek_elem(bloom, key) == 0;      \
+#define FILTER(name, key_type, entries)                                          \
+	struct name##_bloom {                                                    \
+		__uint(type, BPF_MAP_TYPE_BLOOM_FILTER);                         \
+		__uint(max_entries, entries);                                    \
+		__uint(map_extra, 3);                                            \
+		__type(value, key_type);                                         \
+	};                                                                       \
+	struct {                                                                 \
+		__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);                        \
+		__uint(max_entries, 1);                                          \
+		__type(key, __u32);                                              \
+		__array(values, struct name##_bloom);                            \
+	} name##_filter SEC(".maps");                                            \
+	static __maybe_unused __always_inline int may_hold_##name(key_type *key) \
+	{                                                                        \
+		__u32 zero = 0;                                                  \
+		void *bloom = bpf_map_lookup_elem(&name##_filter, &zero);        \
+                                                                                 \
+		return !bloom || bpf_map_peek_elem(bloom, key) == 0;             \
 	}

@@ -7,7 +7,8 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_endian.h>
 
-#define READ_ONCE(x) (*(const volatile typeof(x) *)&(x))
-#define barrier()    asm volatile("" ::: "memory")
-#define likely(x)    __builtin_expect(!!(x), 1)
-#define unlikely(x)  __builtin_expect(!!(x), 0)
+#define READ_ONCE(x)   (*(const volatile typeof(x) *)&(x))
+#define barrier()      asm volatile("" ::: "memory")
+#define likely(x)      __builtin_expect(!!(x), 1)
+#define unlikely(x)    __builtin_expect(!!(x), 0)
+#define __maybe_unused __attribute__((unused))

@@ -125,7 +125,7 @@ describeKernel("the datapath", () => {
     attachIn(namespace, first, "native");
     open.splice(0)[0]?.close();
     unpin(`${pins}/maps/fw_rules`);
-    unpin(`${pins}/programs/xdp_firewall`);
+    for (const { path } of listPins(`${pins}/programs`)) unpin(path);
     const stranger = openObject(compileBpf("records"));
     const link = openPinnedLink(`${pins}/links/${listPins(`${pins}/links`)[0]?.name}`);
     namespace.enter(() => link?.update(stranger.program("xdp_record")));

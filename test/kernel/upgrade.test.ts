@@ -244,7 +244,7 @@ describeKernel("an upgrade of the datapath", () => {
     });
     await expect.poll(() => mapsOfSize([4217, 4219]), { timeout: 20_000 }).toEqual(["4217", "4217"]);
     const names = listPins(world.pins).map(({ path }) => path.slice(world.pins.length + 1));
-    expect(names).toHaveLength(Object.keys(current.abi.maps).length + 1 + 2);
+    expect(names).toHaveLength(Object.keys(current.abi.maps).length + current.abi.programs.length + 2);
     expect(spawnSync("find", [world.pins, "-name", "~*"], { encoding: "utf8" }).stdout).toBe("");
   });
 
