@@ -37,21 +37,15 @@ export function shortenLongLists(text: string, entriesMin: number): ShortenedTex
   let written = 0;
   for (let at = 0; at < text.length; ) {
     const run = readRun(text, at);
-    if (run.lineStarts.length >= Math.max(entriesMin, 3)) {
-      const from = run.lineStarts[1] ?? 0;
-      const to = run.lineStarts.at(-1) ?? 0;
+    if (run.values.length >= Math.max(entriesMin, 3)) {
+      const { secondLine: from, lastLine: to } = run;
       const marker = `${markerStem}${lists.length}`;
       const replacement = `${run.indent}- ${marker}\n`;
       pieces.push(text.slice(copied, from), replacement);
       written += from - copied + replacement.length;
       cuts.push({ at: written, removed: to - from - replacement.length });
       copied = to;
-      lists.push({
-        marker,
-        values: run.values.slice(1, -1),
-        offsets: run.offsets.slice(1, -1),
-        taken: false,
-      });
+      lists.push({ marker, values: inner(run.values), offsets: inner(run.offsets), taken: false });
     }
     at = run.end;
   }
@@ -67,7 +61,9 @@ export function withoutShortening(text: string): ShortenedText {
 
 interface Run {
   readonly indent: string;
-  readonly lineStarts: number[];
+  /** Where the second and the last line of the run begin. */
+  readonly secondLine: number;
+  readonly lastLine: number;
   readonly values: string[];
   readonly offsets: number[];
   /** Where the next line begins that does not belong to the run. */
@@ -75,7 +71,7 @@ interface Run {
 }
 
 function readRun(text: string, start: number): Run {
-  const run = { lineStarts: [] as number[], values: [] as string[], offsets: [] as number[] };
+  const run = { secondLine: 0, lastLine: 0, values: [] as string[], offsets: [] as number[] };
   let indent = "";
   let at = start;
   for (;;) {
@@ -86,7 +82,8 @@ function readRun(text: string, start: number): Run {
     const fits = match !== null && (quoted !== undefined || isStringInYaml(plain));
     if (!fits || (run.values.length > 0 && spaces !== indent)) break;
     indent = spaces;
-    run.lineStarts.push(at);
+    if (run.values.length === 1) run.secondLine = at;
+    run.lastLine = at;
     run.values.push(value);
     run.offsets.push(at + spaces.length + 2);
     at = line.lastIndex;
@@ -94,6 +91,13 @@ function readRun(text: string, start: number): Run {
   if (run.values.length > 0) return { ...run, indent, end: at };
   const newline = text.indexOf("\n", at);
   return { ...run, indent, end: newline < 0 ? text.length : newline + 1 };
+}
+
+/** The list without its first and last entry; no copy, for a million of them are in it. */
+function inner<T>(entries: T[]): T[] {
+  entries.pop();
+  entries.shift();
+  return entries;
 }
 
 /** True for what no reader of the core schema takes for a number, a truth value or null. */
