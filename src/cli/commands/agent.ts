@@ -1,5 +1,6 @@
 // agent: follows the repository and keeps the kernel at what it says, until it is told to stop.
 import { formatRevision, PenstockError, systemClock } from "../../base/index.ts";
+import { returnLargeBuffers } from "../../bpf/index.ts";
 import { Loop, type Outcome } from "../../reconcile/index.ts";
 import { type AgentServer, startAgentServer } from "../../server/index.ts";
 import { agentControl } from "../agent-control.ts";
@@ -43,6 +44,7 @@ export const agentCommand = defineCommand({
     const settings = context.settings();
     const log = agentLog(settings, context.terminal);
     const interrupt = untilInterrupted();
+    returnLargeBuffers();
     try {
       const parts = await openParts({ settings, log, env: context.terminal.env, signal: interrupt.signal });
       await runAgent(context, { parts, log, signal: interrupt.signal });
