@@ -22,9 +22,15 @@ export type {
   RevisionSource,
   Trigger,
 } from "./ports.ts";
-export { type PolicyInput, type PreparedPolicy, preparePolicy } from "./prepare-policy.ts";
+export {
+  type PolicyInput,
+  type PreparedDocuments,
+  type PreparedPolicy,
+  preparePolicy,
+} from "./prepare-policy.ts";
 export { Reconciler, type ReconcilerOptions } from "./reconciler.ts";
 export { type Recovery, recover } from "./recover.ts";
+export { policyTooCostly } from "./refusals.ts";
 export type { Condition, HistoryEntry, Status, TableUse } from "./status.ts";
 export {
   runTransaction,

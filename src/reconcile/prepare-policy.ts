@@ -22,17 +22,25 @@ export interface PolicyInput {
   readonly now: number;
 }
 
-export type PreparedPolicy =
-  | {
-      readonly ok: true;
-      readonly policy: PolicySet;
-      readonly desired: DesiredState;
-      readonly diagnostics: readonly Diagnostic[];
-    }
-  | { readonly ok: false; readonly diagnostics: readonly Diagnostic[] };
+/** What reconciling needs of a policy: plain data, which another thread can hand over. */
+export type PreparedPolicy = Accepted | Refused;
+
+/** The same with the documents, for those who ask what they say. */
+export type PreparedDocuments = (Accepted & { readonly policy: PolicySet }) | Refused;
+
+interface Accepted {
+  readonly ok: true;
+  readonly desired: DesiredState;
+  readonly diagnostics: readonly Diagnostic[];
+}
+
+interface Refused {
+  readonly ok: false;
+  readonly diagnostics: readonly Diagnostic[];
+}
 
 /** Parses, selects and compiles. Findings of all stages come together. */
-export function preparePolicy(input: PolicyInput): PreparedPolicy {
+export function preparePolicy(input: PolicyInput): PreparedDocuments {
   const parsed = parsePolicy(input.files);
   const policy = selectForNode(parsed.checkable, input.labels);
   const compiled = compilePolicy({ ...input, policy });

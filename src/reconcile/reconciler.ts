@@ -23,6 +23,7 @@ import { describePlan, makePlan } from "./plan.ts";
 import type { AttemptLog, AttemptOutcome, Datapath, Logger, RevisionSource, Trigger } from "./ports.ts";
 import type { PolicyInput, PreparedPolicy } from "./prepare-policy.ts";
 import type { Recovery } from "./recover.ts";
+import { isRefusal } from "./refusals.ts";
 import { Conditions, type Status } from "./status.ts";
 import { countOf, reasonOf } from "./words.ts";
 
@@ -454,14 +455,14 @@ export class Reconciler {
     trigger: Trigger,
     error: PenstockError,
   ): Promise<Outcome & { readonly kind: "failed" }> {
-    const outcome: AttemptOutcome = error.code === "table-full" ? "refused" : "failed";
+    const outcome: AttemptOutcome = isRefusal(error) ? "refused" : "failed";
     this.#conditions.set("Ready", "False", reasonOf(error), error.message);
     if (error.disposition !== "transient") {
       this.#conditions.set("Stalled", "True", reasonOf(error), error.message);
     }
     // Only what lies in the revision itself stays as it is until the revision changes: a program that is in the way
     // on an interface may go, a server may let us in again.
-    const final = ["table-full", "reverted"].includes(error.code) || error.disposition === "bug";
+    const final = isRefusal(error) || error.code === "reverted" || error.disposition === "bug";
     if (final && revision !== undefined) this.#quarantined = { commit: revision.commit, code: error.code };
     await this.#writer.writeFailure({ outcome, error, revision, trigger });
     return { kind: "failed", revision, error, retry: !final };

@@ -1,5 +1,6 @@
-// Why a table cannot become what is wanted: errors with the table, its limit, what is wanted and what is there.
-import { bug, PenstockError } from "../base/index.ts";
+// Why a policy cannot be brought into the kernel although nothing in it is wrong: errors with the limit, what is
+// wanted and what is there.
+import { bug, type ErrorFields, PenstockError } from "../base/index.ts";
 import type { TableSpec } from "../compile/index.ts";
 import type { TableDiff } from "./diff.ts";
 
@@ -52,4 +53,16 @@ export function refusedWrite(
     },
     cause: thrown,
   });
+}
+
+/** A policy that takes more of this host than parsing and compiling may. */
+export function policyTooCostly(
+  fields: Pick<ErrorFields, "message" | "remedy" | "data" | "cause">,
+): PenstockError {
+  return new PenstockError({ code: "policy-too-costly", disposition: "stalled", ...fields });
+}
+
+/** True if the error lies in the revision: it stays until the revision or a limit changes. */
+export function isRefusal(error: PenstockError): boolean {
+  return error.code === "table-full" || error.code === "policy-too-costly";
 }

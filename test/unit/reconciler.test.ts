@@ -3,7 +3,7 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import { PenstockError } from "../../src/base/index.ts";
 import { policyTables } from "../../src/kinds/index.ts";
-import { backoffMs } from "../../src/reconcile/index.ts";
+import { backoffMs, policyTooCostly } from "../../src/reconcile/index.ts";
 import { addressSet, firewall, interfaceGroup, policyOf } from "../fixtures/firewall-documents.ts";
 import { MemoryDatapath } from "../fixtures/memory-datapath.ts";
 import { leftovers, viewPackets } from "../fixtures/packet-view.ts";
@@ -146,6 +146,24 @@ describe("what is refused or fails", () => {
     });
     expect(world.outcomes()).toEqual(["refused"]);
     expect(world.datapath.generation()).toEqual({ current: 0n, last: 0n });
+  });
+
+  it("does not try a policy that costs too much again by itself", async () => {
+    let attempts = 0;
+    const prepare = async () => {
+      attempts++;
+      throw policyTooCostly({ message: "Cannot prepare the policy: it takes more than 1 MiB of memory" });
+    };
+    world.reconciler = world.makeReconciler({ prepare });
+    await world.reconciler.start();
+    world.source.push(passWeb);
+    expect(await world.reconciler.reconcile("poll")).toMatchObject({ kind: "failed", retry: false });
+    expect(await world.reconciler.reconcile("poll")).toMatchObject({ kind: "refused" });
+    expect(attempts).toBe(1);
+    expect(await world.reconciler.reconcile("command")).toMatchObject({ kind: "failed" });
+    expect(attempts).toBe(2);
+    expect(world.outcomes()[0]).toBe("refused");
+    expect(await world.condition("Stalled")).toBe("True PolicyTooCostly");
   });
 
   it("records a world.source that does not answer once, and again when it changes its tone", async () => {
