@@ -17,13 +17,14 @@ import { attemptLog, auditDirectory, readOnlyAttempts } from "./compose-audit.ts
 import { openInstalledDatapath, openWorkingDatapath, type PinnedDatapath } from "./compose-datapath.ts";
 import { openConfiguredRepository, storedRevisions, withSignal } from "./compose-source.ts";
 import { version } from "./places.ts";
+import { prepareElsewhere } from "./prepare-elsewhere.ts";
 import { requireSource, type Settings } from "./settings.ts";
 
 export interface ComposeOptions {
   readonly settings: Settings;
   readonly log: Logger;
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** Cuts short what the repository is being asked. */
+  /** Cuts short what the repository is being asked, and the preparing of a large policy. */
   readonly signal?: AbortSignal;
 }
 
@@ -61,6 +62,7 @@ export async function openParts(options: ComposeOptions): Promise<Parts> {
       datapath,
       attempts: attemptLog(audit),
       log,
+      signal: options.signal,
     });
     return { settings, datapath, reconciler, audit, close };
   } catch (error) {
@@ -116,6 +118,7 @@ export async function openReader(options: ReaderOptions): Promise<Reader> {
     datapath: datapath ?? options.instead,
     attempts,
     log,
+    signal: options.signal,
   });
   const close = async () => {
     await stored.close();
@@ -135,11 +138,13 @@ interface Ports {
   readonly datapath: Datapath;
   readonly attempts: AttemptLog;
   readonly log: Logger;
+  readonly signal: AbortSignal | undefined;
 }
 
-function makeReconciler(settings: Settings, ports: Ports): Reconciler {
+function makeReconciler(settings: Settings, { signal, ...ports }: Ports): Reconciler {
   return new Reconciler({
     ...ports,
+    prepare: prepareElsewhere({ signal }),
     clock: systemClock,
     kinds,
     idRanges: idRangesFor(settings.limits.rulesMax),
