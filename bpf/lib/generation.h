@@ -96,6 +96,8 @@ static __always_inline __u32 visible_side(__u64 version, __u64 at)
  * 2^-32. Nothing depends on the order in which the kernel or the processor writes or reads. If the sum does not
  * fit, the lookup is repeated, at most this often. (Nodes of a trie are freed by RCU and arrays never move: they
  * need no sums.)
+ *
+ * The verifier lets no tracing program (a uprobe) use a map with a lock: those look up other tables.
  */
 #define KEYED_TRIES  8
 #define CHECK_FACTOR 0x9e3779b1
