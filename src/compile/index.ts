@@ -27,6 +27,7 @@ export { referencesSpec, type SpecOptions, tableSpec } from "./spec.ts";
 export {
   entryAt,
   equalAt,
+  indexTable,
   type OrderedIdentity,
   type Owner,
   owners,

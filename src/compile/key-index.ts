@@ -46,6 +46,23 @@ export class KeyIndex {
     return this.#slots[this.#slotOf(keys, at)] ?? -1;
   }
 
+  /**
+   * The same for `found.length` keys one behind the other, the first at word `at`. The processor waits for the memory
+   * of many keys at once: first their slots are read, then what stands there is compared.
+   */
+  findMany(keys: Uint32Array, at: number, found: Int32Array): void {
+    const words = this.#keyWords;
+    const own = this.#keys;
+    for (let i = 0; i < found.length; i++)
+      found[i] = this.#slots[hashWords(keys, at + i * words, words) & this.#mask] ?? -1;
+    for (let i = 0; i < found.length; i++) {
+      const entry = found[i] ?? -1;
+      const key = at + i * words;
+      if (entry === -1 || equalWords(own, entry * words, { keys, at: key, words })) continue;
+      found[i] = this.find(keys, key);
+    }
+  }
+
   /** The slot that holds the entry of this key, or the empty one where it would be. */
   #slotOf(keys: Uint32Array, at: number): number {
     const words = this.#keyWords;

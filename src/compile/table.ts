@@ -3,7 +3,7 @@
 // is its specification; nothing here knows what an entry means.
 import { type IdSpace, type Owner, Owner as ownerNumbers, Presence } from "../abi/index.ts";
 import { bug } from "../base/index.ts";
-import { KeyIndex } from "./key-index.ts";
+import { indexKeys, KeyIndex } from "./key-index.ts";
 
 /**
  * How a table is looked up and therefore how it is versioned:
@@ -67,6 +67,15 @@ export interface PackedTable {
   readonly origins: Uint32Array;
 }
 
+const indexes = new WeakMap<PackedTable, KeyIndex>();
+
+/** The index of a table's keys: made once, however often it is asked for. */
+export async function indexTable(table: PackedTable): Promise<KeyIndex> {
+  const index = indexes.get(table) ?? (await indexKeys(table.keys, packedKeySize(table.spec)));
+  indexes.set(table, index);
+  return index;
+}
+
 /** Bytes of a key in a packed table of this specification: of the map's key, or of the identity. */
 export function packedKeySize(spec: TableSpec): number {
   return spec.identity === undefined ? spec.keySize : spec.identity.size;
@@ -110,10 +119,16 @@ export class PackedTableBuilder {
 
   /** The table so far; the builder must not be used afterwards. Of equal keys of a prefix table the first counts. */
   build(): PackedTable {
-    if (this.spec.shape === "prefix") {
-      const index = new KeyIndex(this.#keys.subarray(0, this.#count * this.#keySize), this.#keySize);
-      this.#drop(index.enter(0, this.#count));
-    }
+    if (this.spec.shape !== "prefix") return this.#table();
+    const index = new KeyIndex(this.#keys.subarray(0, this.#count * this.#keySize), this.#keySize);
+    const repeated = index.enter(0, this.#count);
+    this.#drop(repeated);
+    const table = this.#table();
+    if (repeated.length === 0) indexes.set(table, index);
+    return table;
+  }
+
+  #table(): PackedTable {
     return {
       spec: this.spec,
       count: this.#count,

@@ -4,12 +4,15 @@ import { indexKeys, type KeyIndex, owners, presence, wordsOf } from "../compile/
 import type { TableDiff } from "./diff.ts";
 import { isOwn, ownerOf, viewOf, visiblePayload } from "./versions.ts";
 
-/** Finds what covers a key: the payload of the nearest shorter prefix, marked as inherited, or undefined. */
+/**
+ * Finds what covers the key that begins at a word of `keys`: the payload of the nearest shorter prefix, marked as
+ * inherited, or undefined.
+ */
 export interface Covers {
   /** What covers the key for packets that see the old generation. */
-  before(key: Uint8Array): Uint8Array | undefined;
+  before(keys: Uint32Array, at: number): Uint32Array | undefined;
   /** What covers it for those that see the new one. */
-  after(key: Uint8Array): Uint8Array | undefined;
+  after(keys: Uint32Array, at: number): Uint32Array | undefined;
 }
 
 const noCovers: Covers = { before: () => undefined, after: () => undefined };
@@ -21,7 +24,6 @@ const noCovers: Covers = { before: () => undefined, after: () => undefined };
  */
 export async function findCovers(diff: TableDiff, generation: bigint): Promise<Covers> {
   if (diff.spec.shape !== "prefix" || diff.changes.count === 0) return noCovers;
-  if (diff.lengths.length < 2) return noCovers;
   return new TableCovers(diff, { generation: Number(generation), besides: await indexBesides(diff) });
 }
 
@@ -44,45 +46,48 @@ class TableCovers implements Covers {
   readonly #diff: TableDiff;
   readonly #o: CoverOptions;
   readonly #values: DataView;
+  readonly #shorter: ShorterKey;
 
   constructor(diff: TableDiff, options: CoverOptions) {
     this.#diff = diff;
     this.#o = options;
     this.#values = viewOf(diff.observed.values);
+    this.#shorter = new ShorterKey(diff.spec.keySize);
   }
 
-  before(key: Uint8Array): Uint8Array | undefined {
-    return this.#nearest(key, (wanted, besides) => {
-      if (wanted >= 0) return this.#observed(this.#diff.matches[wanted] ?? -1);
-      return besides < 0 ? undefined : this.#observed(this.#diff.unmatched[besides] ?? -1);
-    });
-  }
-
-  after(key: Uint8Array): Uint8Array | undefined {
-    return this.#nearest(key, (wanted, besides) => {
-      if (wanted >= 0) return this.#desired(wanted);
-      return besides < 0
-        ? undefined
-        : this.#observed(this.#diff.unmatched[besides] ?? -1, { thatStays: true });
-    });
-  }
-
-  #nearest(
-    key: Uint8Array,
-    payloadOf: (wanted: number, besides: number) => Uint8Array | undefined,
-  ): Uint8Array | undefined {
-    const { index, lengths } = this.#diff;
-    const length = viewOf(key).getUint32(0, true);
-    for (const shorter of lengths) {
-      if (shorter >= length) continue;
-      const words = wordsOf(shortenKey(key, shorter));
-      const payload = payloadOf(index.find(words), this.#o.besides.find(words));
-      if (payload === undefined) continue;
-      const inherited = new Uint8Array(payload);
-      inherited[this.#diff.spec.presenceOffset] = presence.inherited;
-      return inherited;
+  before(keys: Uint32Array, at: number): Uint32Array | undefined {
+    const { lengths, index, matches, unmatched } = this.#diff;
+    const { words } = this.#shorter;
+    for (const length of lengths.before) {
+      if (length >= (keys[at] ?? 0)) continue;
+      this.#shorter.make(keys, at, length);
+      const wanted = index.find(words);
+      const besides = wanted < 0 ? this.#o.besides.find(words) : -1;
+      const entry = wanted >= 0 ? matches[wanted] : unmatched[besides];
+      const payload = this.#observed(entry ?? -1);
+      if (payload !== undefined) return this.#inherited(payload);
     }
     return undefined;
+  }
+
+  after(keys: Uint32Array, at: number): Uint32Array | undefined {
+    const { lengths, index, unmatched } = this.#diff;
+    const { words } = this.#shorter;
+    for (const length of lengths.after) {
+      if (length >= (keys[at] ?? 0)) continue;
+      this.#shorter.make(keys, at, length);
+      const wanted = index.find(words);
+      if (wanted >= 0) return this.#inherited(this.#desired(wanted));
+      const payload = this.#observed(unmatched[this.#o.besides.find(words)] ?? -1, { thatStays: true });
+      if (payload !== undefined) return this.#inherited(payload);
+    }
+    return undefined;
+  }
+
+  #inherited(payload: Uint8Array): Uint32Array {
+    const inherited = new Uint8Array(payload);
+    inherited[this.#diff.spec.presenceOffset] = presence.inherited;
+    return wordsOf(inherited);
   }
 
   #desired(entry: number): Uint8Array {
@@ -105,12 +110,27 @@ class TableCovers implements Covers {
   }
 }
 
-/** The key of the prefix of `length` bits that holds `key`'s: the length first, then bits in network order. */
-function shortenKey(key: Uint8Array, length: number): Uint8Array {
-  const short = new Uint8Array(key.length);
-  viewOf(short).setUint32(0, length, true);
-  const whole = length >> 3;
-  short.set(key.subarray(4, 4 + whole), 4);
-  if ((length & 7) !== 0) short[4 + whole] = (key[4 + whole] ?? 0) & (0xff00 >> (length & 7));
-  return short;
+/** Makes keys of shorter prefixes, all in the same memory: a million keys have many of them. */
+class ShorterKey {
+  /** The key that was made last: the length first, then bits in network order. */
+  readonly words: Uint32Array;
+  readonly #bytes: Uint8Array;
+
+  constructor(keySize: number) {
+    this.words = new Uint32Array(keySize / 4);
+    this.#bytes = new Uint8Array(this.words.buffer);
+  }
+
+  /** Makes the key of the prefix of `length` bits that holds the one whose key begins at word `at` of `keys`. */
+  make(keys: Uint32Array, at: number, length: number): void {
+    const { words } = this;
+    words[0] = length;
+    // The word in which the prefix ends, and those before it.
+    const last = 1 + (length >> 5);
+    for (let i = 1; i < words.length; i++) words[i] = i <= last ? (keys[at + i] ?? 0) : 0;
+    const bytes = this.#bytes;
+    const whole = 4 + (length >> 3);
+    for (let i = whole; i < 4 + 4 * last && i < bytes.length; i++)
+      bytes[i] = (bytes[i] ?? 0) & (i === whole ? 0xff00 >> (length & 7) : 0);
+  }
 }

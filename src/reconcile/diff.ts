@@ -2,7 +2,7 @@
 // is desired. Works on packed keys with one hash join; order and longest match are turned into plain keys first.
 import { bug, startPace } from "../base/index.ts";
 import {
-  indexKeys,
+  indexTable,
   type KeyIndex,
   type Owner,
   owners,
@@ -39,8 +39,8 @@ export interface TableDiff {
   readonly matches: Int32Array;
   /** Observed entries that packets see and that are not desired: those that go, and those of other owners. */
   readonly unmatched: readonly number[];
-  /** Prefix tables: the lengths that occur, the longest first. */
-  readonly lengths: readonly number[];
+  /** Prefix tables: the lengths of prefixes that packets see before and after, the longest first. */
+  readonly lengths: { readonly before: readonly number[]; readonly after: readonly number[] };
   /** Entries of the owner that packets see now, and shall see. */
   readonly visibleBefore: number;
   readonly visibleAfter: number;
@@ -54,7 +54,7 @@ export interface TableDiff {
 }
 
 /** Entries that are compared between two looks at the clock. */
-const stepEntries = 16_384;
+const stepEntries = 8192;
 
 /** Compares one table. Throws `table-full` if an ordered table has too few slots. */
 export async function diffTable(
@@ -65,7 +65,7 @@ export async function diffTable(
   const { spec } = observed;
   if (wanted.spec.name !== spec.name) throw bug(`Cannot compare ${wanted.spec.name} with ${spec.name}`);
   const desired = spec.shape === "ordered" ? placeInSlots(observed, wanted, options) : wanted;
-  const index = await indexDesired(desired);
+  const index = await indexTable(desired);
   const join = new Join(observed, desired, { index, options });
   const pace = startPace(`compare ${spec.name}`);
   for (let from = 0; from < observed.count; from += stepEntries) {
@@ -79,15 +79,6 @@ export async function diffTable(
   return join.result();
 }
 
-const indexes = new WeakMap<PackedTable, KeyIndex>();
-
-/** One index for each desired table, however often it is compared. */
-async function indexDesired(desired: PackedTable): Promise<KeyIndex> {
-  const index = indexes.get(desired) ?? (await indexKeys(desired.keys, desired.spec.keySize));
-  indexes.set(desired, index);
-  return index;
-}
-
 /** The hash join: observed entries find theirs among the desired ones. */
 class Join {
   readonly #observed: RawTable;
@@ -99,14 +90,17 @@ class Join {
   readonly #keys: { readonly observed: Uint32Array; readonly view: DataView };
   readonly #values: DataView;
   readonly #payloads: DataView;
+  /** What the index says of the observed entries that are met now. */
+  readonly #found: Int32Array;
   readonly #matches: Int32Array;
-  /** For each desired entry: 0 not met, 1 to be written, 2 damaged, 3 in order. */
+  /** For each desired entry that was met whether it has to be written. */
   readonly #state: Uint8Array;
   readonly #changes = new ChangeList();
   readonly #gone: number[] = [];
   readonly #damaged: number[] = [];
   readonly #unmatched: number[] = [];
   #visible = 0;
+  #created = 0;
   #others = 0;
   #endBefore = 0;
 
@@ -124,13 +118,14 @@ class Join {
     this.#keys = { observed: wordsOf(observed.keys), view: viewOf(observed.keys) };
     this.#values = viewOf(observed.values);
     this.#payloads = viewOf(desired.payloads);
+    this.#found = new Int32Array(Math.min(stepEntries, observed.count));
     this.#matches = new Int32Array(desired.count).fill(-1);
     this.#state = new Uint8Array(desired.count);
   }
 
   meetObserved(from: number, to: number): void {
     const { spec } = this.#observed;
-    const keyWords = spec.keySize / 4;
+    this.#index.findMany(this.#keys.observed, (from * spec.keySize) / 4, this.#found.subarray(0, to - from));
     for (let entry = from; entry < to; entry++) {
       const value = entry * spec.valueSize;
       const payload = visiblePayload(spec, this.#values, { offset: value, generation: this.#generation });
@@ -139,13 +134,15 @@ class Join {
       const isOurs = isVisible && owner === this.#owner;
       if (isOurs) this.#noteVisible(entry);
       else if (isVisible) this.#others++;
-      const wanted = this.#index.find(this.#keys.observed, entry * keyWords);
+      const wanted = this.#found[entry - from] ?? -1;
       if (wanted < 0) this.#meetUnwanted(entry, isVisible, isOurs);
       else {
         this.#matches[wanted] = entry;
         // What has the say over a key stays, whoever else wants it.
-        const stays = isVisible && owner < this.#owner;
-        this.#state[wanted] = stays ? state.rests : this.#compare(entry, wanted, isVisible ? payload : -1);
+        if (isVisible && owner < this.#owner) continue;
+        const found = this.#compare(entry, wanted, isVisible ? payload : -1);
+        // Most entries rest: of those only one place in memory is written.
+        if (found !== state.rests) this.#state[wanted] = found;
       }
     }
   }
@@ -191,11 +188,15 @@ class Join {
 
   collectDesired(from: number, to: number): void {
     for (let wanted = from; wanted < to; wanted++) {
+      const entry = this.#matches[wanted] ?? -1;
+      if (entry < 0) {
+        this.#created++;
+        this.#changes.add("add", -1, wanted);
+        continue;
+      }
       const found = this.#state[wanted];
       if (found === state.rests) continue;
-      const entry = this.#matches[wanted] ?? -1;
-      const isSeen = entry >= 0 && this.#isVisible(entry);
-      const kind = found === state.damaged ? "repair" : isSeen ? "change" : "add";
+      const kind = found === state.damaged ? "repair" : this.#isVisible(entry) ? "change" : "add";
       this.#changes.add(kind, entry, wanted);
     }
   }
@@ -206,13 +207,25 @@ class Join {
     return isOwn(spec, this.#values, visiblePayload(spec, this.#values, at));
   }
 
-  #lengths(): number[] {
-    const { keySize } = this.#observed.spec;
-    const occurs = new Uint8Array(keySize * 8);
+  /** Prefixes of these lengths may cover others. What goes counts as seen afterwards too: that does no harm. */
+  #lengths(): TableDiff["lengths"] {
+    const { spec } = this.#observed;
+    if (spec.shape !== "prefix") return { before: [], after: [] };
+    const keyWords = spec.keySize / 4;
+    const [before, after] = [new Uint8Array(spec.keySize * 8), new Uint8Array(spec.keySize * 8)];
     const keys = wordsOf(this.#desired.keys);
-    for (let at = 0; at < keys.length; at += keySize / 4) occurs[keys[at] ?? 0] = 1;
-    for (const entry of this.#unmatched) occurs[this.#keys.observed[(entry * keySize) / 4] ?? 0] = 1;
-    return [...occurs.keys()].filter((length) => occurs[length] === 1).reverse();
+    for (let wanted = 0; wanted < this.#matches.length; wanted++) {
+      const length = keys[wanted * keyWords] ?? 0;
+      after[length] = 1;
+      if ((this.#matches[wanted] ?? -1) >= 0) before[length] = 1;
+    }
+    for (const entry of this.#unmatched) {
+      const length = this.#keys.observed[entry * keyWords] ?? 0;
+      before[length] = after[length] = 1;
+    }
+    const longestFirst = (occurs: Uint8Array) =>
+      [...occurs.keys()].filter((length) => occurs[length] === 1).reverse();
+    return { before: longestFirst(before), after: longestFirst(after) };
   }
 
   result(): TableDiff {
@@ -221,7 +234,6 @@ class Join {
     const changes = this.#changes;
     for (const entry of this.#gone) changes.add("remove", entry, -1);
     for (const entry of this.#damaged) changes.add("repair", entry, -1);
-    const created = this.#matches.reduce((sum, entry) => sum + (entry < 0 ? 1 : 0), 0);
     return {
       spec,
       owner: this.#options.owner ?? "git",
@@ -231,19 +243,19 @@ class Join {
       changes,
       matches: this.#matches,
       unmatched: this.#unmatched,
-      lengths: spec.shape === "prefix" ? this.#lengths() : [],
+      lengths: this.#lengths(),
       visibleBefore: this.#visible,
       visibleAfter: desired.count,
       others: this.#others,
-      peak: isArray(spec) ? desired.count : count + created,
+      peak: isArray(spec) ? desired.count : count + this.#created,
       endBefore: this.#endBefore,
       end: spec.shape === "ordered" ? lastSlot(desired) + 1 : 0,
     };
   }
 }
 
-/** What is found of a desired entry. */
-const state = { missing: 0, differs: 1, damaged: 2, rests: 3 } as const;
+/** What is found of a desired entry that the kernel holds. */
+const state = { rests: 0, differs: 1, damaged: 2 } as const;
 
 function lastSlot(desired: PackedTable): number {
   const { keySize } = desired.spec;

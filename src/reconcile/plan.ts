@@ -3,7 +3,7 @@
 import { createHash } from "node:crypto";
 import { startPace } from "../base/index.ts";
 import type { DesiredState, HostInterface, KindDefinition, PackedTable } from "../compile/index.ts";
-import { appliedTable, entryAt, type Owner } from "../compile/index.ts";
+import { appliedTable, type Owner, wordsOf } from "../compile/index.ts";
 import {
   countedAs,
   type DescribedChanges,
@@ -219,30 +219,28 @@ function checkCapacity({ spec, peak, visibleAfter, others }: TableDiff, capacity
   if (peak > capacity) throw tableFull(spec.name, { wanted: visibleAfter, peak, capacity, others });
 }
 
-const kindByte = { add: 1, change: 2, remove: 3, repair: 4 } as const;
+const kindNumber = { add: 1, change: 2, remove: 3, repair: 4 } as const;
 
-/** Bytes that are hashed at once. */
-const hashedBytes = 1 << 16;
+/** Entries that are hashed at once. */
+const hashedEntries = 4096;
 
 async function digestOf(diffs: readonly TableDiff[]): Promise<string> {
   const hash = createHash("sha256");
-  for (const { spec, changes, desired, observed } of diffs) {
+  for (const diff of diffs) {
+    const { spec, changes } = diff;
     hash.update(`${spec.name} ${changes.count}\n`);
-    const size = 1 + spec.keySize + spec.payloadSize;
-    const chunk = new Uint8Array(Math.max(1, Math.floor(hashedBytes / size)) * size);
+    const from = tablesOf(diff);
+    const [keyWords, payloadWords] = [spec.keySize / 4, spec.payloadSize / 4];
+    const chunk = new Uint32Array(Math.min(hashedEntries, changes.count) * (1 + keyWords + payloadWords));
     const pace = startPace("hash the plan");
     let at = 0;
     for (let n = 0; n < changes.count; n++) {
-      const i = changes.desiredAt(n);
-      chunk[at] = kindByte[changes.kindAt(n)];
-      const key =
-        i < 0
-          ? entryAt(observed.keys, spec.keySize, changes.observedAt(n))
-          : entryAt(desired.keys, spec.keySize, i);
-      chunk.set(key, at + 1);
-      if (i < 0) chunk.fill(0, at + 1 + spec.keySize, at + size);
-      else chunk.set(entryAt(desired.payloads, spec.payloadSize, i), at + 1 + spec.keySize);
-      at += size;
+      const desired = changes.desiredAt(n);
+      const [keys, entry] = desired < 0 ? [from.gone, changes.observedAt(n)] : [from.keys, desired];
+      chunk[at++] = kindNumber[changes.kindAt(n)];
+      for (let i = 0; i < keyWords; i++) chunk[at++] = keys[entry * keyWords + i] ?? 0;
+      for (let i = 0; i < payloadWords; i++)
+        chunk[at++] = desired < 0 ? 0 : (from.payloads[desired * payloadWords + i] ?? 0);
       if (at < chunk.length) continue;
       hash.update(chunk);
       at = 0;
@@ -251,6 +249,15 @@ async function digestOf(diffs: readonly TableDiff[]): Promise<string> {
     hash.update(chunk.subarray(0, at));
   }
   return hash.digest("hex");
+}
+
+/** What changes are made of, as words. */
+function tablesOf({ desired, observed }: TableDiff) {
+  return {
+    keys: wordsOf(desired.keys),
+    payloads: wordsOf(desired.payloads),
+    gone: wordsOf(observed.keys),
+  };
 }
 
 function sum<T>(items: readonly T[], of: (item: T) => number): number {

@@ -1,10 +1,9 @@
 // The raw values that a transaction writes into one table, made chunk by chunk from the comparison: prepared (readers
 // at the old generation see no difference), put back (abort), and the keys that only the past needed (settle).
-import type { PackedTable, TableSpec } from "../compile/index.ts";
+import { type TableSpec, wordsOf } from "../compile/index.ts";
 import { type Covers, findCovers } from "./cover.ts";
 import type { TableDiff } from "./diff.ts";
-import type { RawTable } from "./ports.ts";
-import { isArray, isVersioned, putAtRest, seal, sideOffset, viewOf, visibleSide } from "./versions.ts";
+import { isArray, isVersioned, putAtRest, type RawEntry, seal, sideOffset, visibleSide } from "./versions.ts";
 
 /** Packed entries for one write. */
 export interface RawChunk {
@@ -33,6 +32,9 @@ export class Writes {
   readonly #covers: Covers;
   readonly #current: number;
   readonly #target: number;
+  /** The tables as words of 4 bytes, of which everything in them is made. */
+  readonly #desired: { readonly keys: Uint32Array; readonly payloads: Uint32Array };
+  readonly #observed: { readonly keys: Uint32Array; readonly values: Uint32Array };
 
   private constructor(
     diff: TableDiff,
@@ -43,6 +45,9 @@ export class Writes {
     this.#covers = covers;
     this.#current = Number(at.current);
     this.#target = Number(at.target);
+    const { desired, observed } = diff;
+    this.#desired = { keys: wordsOf(desired.keys), payloads: wordsOf(desired.payloads) };
+    this.#observed = { keys: wordsOf(observed.keys), values: wordsOf(observed.values) };
   }
 
   static async of(
@@ -57,139 +62,154 @@ export class Writes {
     const { spec, changes } = this.diff;
     const chunk = new ChunkBuilder(spec, to - from);
     for (let i = from; i < to; i++) {
-      if (!isVersioned(spec)) {
-        if (changes.observedAt(i) < 0) chunk.copyDesired(this.diff.desired, changes.desiredAt(i));
-        continue;
+      if (isVersioned(spec)) this.#prepare(chunk, i);
+      // A reference that is there stays as it is.
+      else if (changes.observedAt(i) < 0) {
+        this.#begin(chunk, i);
+        chunk.show(0, this.#desired.payloads, changes.desiredAt(i));
       }
-      const key = this.#keyAt(i);
-      const observed = changes.observedAt(i);
-      const before = observed < 0 ? this.#covers.before(key) : undefined;
-      const desired = changes.desiredAt(i);
-      const after = desired < 0 ? this.#covers.after(key) : this.#desiredPayload(desired);
-      chunk.prepare(key, {
-        raw: observed < 0 ? undefined : valueAt(this.diff.observed, observed),
-        before,
-        after,
-        current: this.#current,
-        target: this.#target,
-      });
     }
     return chunk.build();
   }
 
+  #prepare(chunk: ChunkBuilder, i: number): void {
+    const observed = this.diff.changes.observedAt(i);
+    const desired = this.diff.changes.desiredAt(i);
+    const key = this.#begin(chunk, i);
+    let kept: 0 | 1 = 0;
+    if (observed >= 0) {
+      chunk.copy(this.#observed.values, observed);
+      kept = chunk.visibleSide(this.#current);
+    } else {
+      chunk.showCover(kept, this.#covers.before(chunk.keys, key));
+    }
+    const side = kept === 0 ? 1 : 0;
+    if (desired >= 0) chunk.show(side, this.#desired.payloads, desired);
+    else chunk.showCover(side, this.#covers.after(chunk.keys, key));
+    chunk.seal(this.#target, side);
+  }
+
   /** What takes the entries back to what they were, and the keys of those that were not there. */
   before({ from, to }: Span): { readonly back: RawChunk; readonly created: Uint8Array } {
-    const { spec, changes, observed } = this.diff;
+    const { spec, changes } = this.diff;
     const back = new ChunkBuilder(spec, to - from);
-    const created: Uint8Array[] = [];
+    const created = new ChunkBuilder(spec, to - from);
     for (let i = from; i < to; i++) {
-      const entry = changes.observedAt(i);
+      const observed = changes.observedAt(i);
+      if (observed < 0 && !isArray(spec)) this.#begin(created, i);
       // A reference that was there was not written.
-      if (entry >= 0 && !isVersioned(spec)) continue;
-      if (entry >= 0) back.rest(this.#keyAt(i), valueAt(observed, entry), this.#current);
-      else if (isArray(spec)) back.rest(this.#keyAt(i), new Uint8Array(spec.valueSize), this.#current);
-      else created.push(this.#keyAt(i));
+      else if (isVersioned(spec)) {
+        this.#begin(back, i);
+        if (observed >= 0) back.copy(this.#observed.values, observed);
+        back.putAtRest(this.#current);
+      }
     }
-    return { back: back.build(), created: Buffer.concat(created) };
+    return { back: back.build(), created: created.build().keys };
   }
 
   /** Keys of entries that are of no use after the commit; arrays keep theirs. */
   gone({ from, to }: Span): Uint8Array {
     const { spec, changes } = this.diff;
-    const keys: Uint8Array[] = [];
-    if (isArray(spec)) return new Uint8Array(0);
-    for (let i = from; i < to; i++) if (changes.desiredAt(i) < 0) keys.push(this.#keyAt(i));
-    return Buffer.concat(keys);
+    const gone = new ChunkBuilder(spec, isArray(spec) ? 0 : to - from);
+    if (!isArray(spec)) for (let i = from; i < to; i++) if (changes.desiredAt(i) < 0) this.#begin(gone, i);
+    return gone.build().keys;
   }
 
-  #keyAt(i: number): Uint8Array {
-    const { spec, changes, desired, observed } = this.diff;
-    const wanted = changes.desiredAt(i);
-    const [keys, entry] = wanted >= 0 ? [desired.keys, wanted] : [observed.keys, changes.observedAt(i)];
-    return keys.subarray(entry * spec.keySize, (entry + 1) * spec.keySize);
-  }
-
-  #desiredPayload(entry: number): Uint8Array {
-    const { payloadSize } = this.diff.spec;
-    return this.diff.desired.payloads.subarray(entry * payloadSize, (entry + 1) * payloadSize);
+  /** Begins the entry of change `i`; returns at which word of the chunk's keys its own begins. */
+  #begin(chunk: ChunkBuilder, i: number): number {
+    const { changes } = this.diff;
+    const desired = changes.desiredAt(i);
+    return desired >= 0
+      ? chunk.begin(this.#desired.keys, desired)
+      : chunk.begin(this.#observed.keys, changes.observedAt(i));
   }
 }
 
-/** What one entry is, and shall be. */
-interface Preparation {
-  /** The value that the kernel holds; undefined if it holds none. */
-  readonly raw: Uint8Array | undefined;
-  /** What packets before the commit see where the kernel holds no entry; undefined for nothing. */
-  readonly before: Uint8Array | undefined;
-  /** What packets see after it; undefined for nothing. */
-  readonly after: Uint8Array | undefined;
-  readonly current: number;
-  readonly target: number;
-}
-
+/** Makes entries one after the other, each value all zeros at first. */
 class ChunkBuilder {
+  readonly keys: Uint32Array<ArrayBuffer>;
   readonly #spec: TableSpec;
-  readonly #keys: Uint8Array;
-  readonly #values: Uint8Array;
+  readonly #values: Uint32Array<ArrayBuffer>;
   readonly #keyView: DataView;
   readonly #valueView: DataView;
+  readonly #keyWords: number;
+  readonly #valueWords: number;
   #count = 0;
 
   constructor(spec: TableSpec, most: number) {
     this.#spec = spec;
-    this.#keys = new Uint8Array(most * spec.keySize);
-    this.#values = new Uint8Array(most * spec.valueSize);
-    this.#keyView = viewOf(this.#keys);
-    this.#valueView = viewOf(this.#values);
+    this.#keyWords = spec.keySize / 4;
+    this.#valueWords = spec.valueSize / 4;
+    this.keys = new Uint32Array(most * this.#keyWords);
+    this.#values = new Uint32Array(most * this.#valueWords);
+    this.#keyView = new DataView(this.keys.buffer);
+    this.#valueView = new DataView(this.#values.buffer);
   }
 
-  prepare(key: Uint8Array, p: Preparation): void {
-    const entry = this.#next(key);
-    const { value } = entry;
-    let kept: 0 | 1 = 0;
-    if (p.raw !== undefined) {
-      this.#values.set(p.raw, value);
-      kept = visibleSide(this.#valueView, value, p.current);
-    } else if (p.before !== undefined) {
-      this.#values.set(p.before, sideOffset(this.#spec, value, 0));
+  /** Begins the entry whose key is number `entry` of `keys`; returns at which word its own key begins. */
+  begin(keys: Uint32Array, entry: number): number {
+    const words = this.#keyWords;
+    const at = this.#count++ * words;
+    const from = entry * words;
+    for (let i = 0; i < words; i++) this.keys[at + i] = keys[from + i] ?? 0;
+    return at;
+  }
+
+  /** The whole value is number `entry` of `values`. */
+  copy(values: Uint32Array, entry: number): void {
+    const words = this.#valueWords;
+    const at = this.#value / 4;
+    const from = entry * words;
+    for (let i = 0; i < words; i++) this.#values[at + i] = values[from + i] ?? 0;
+  }
+
+  /** One side shows payload number `entry` of `payloads`. */
+  show(side: 0 | 1, payloads: Uint32Array, entry: number): void {
+    const words = this.#spec.payloadSize / 4;
+    const at = sideOffset(this.#spec, this.#value, side) / 4;
+    const from = entry * words;
+    for (let i = 0; i < words; i++) this.#values[at + i] = payloads[from + i] ?? 0;
+  }
+
+  /** One side shows what covers the entry, or nothing. */
+  showCover(side: 0 | 1, cover: Uint32Array | undefined): void {
+    if (cover !== undefined) this.show(side, cover, 0);
+    else {
+      const at = sideOffset(this.#spec, this.#value, side) / 4;
+      this.#values.fill(0, at, at + this.#spec.payloadSize / 4);
     }
-    const side = (kept ^ 1) as 0 | 1;
-    const at = sideOffset(this.#spec, value, side);
-    if (p.after === undefined) this.#values.fill(0, at, at + this.#spec.payloadSize);
-    else this.#values.set(p.after, at);
-    seal(this.#spec, entry, { since: p.target, side });
   }
 
-  rest(key: Uint8Array, raw: Uint8Array, current: number): void {
-    const entry = this.#next(key);
-    this.#values.set(raw, entry.value);
-    putAtRest(this.#spec, entry, current);
+  visibleSide(at: number): 0 | 1 {
+    return visibleSide(this.#valueView, this.#value, at);
   }
 
-  copyDesired(desired: PackedTable, i: number): void {
-    const { keySize, payloadSize } = this.#spec;
-    const entry = this.#next(desired.keys.subarray(i * keySize, (i + 1) * keySize));
-    this.#values.set(desired.payloads.subarray(i * payloadSize, (i + 1) * payloadSize), entry.value);
+  /** The entry is complete: its side `side` is seen from generation `since` on. */
+  seal(since: number, side: 0 | 1): void {
+    seal(this.#spec, this.#entry(), { since, side });
+  }
+
+  /** The entry is complete: it shows at generation `at` what it shows now. */
+  putAtRest(at: number): void {
+    putAtRest(this.#spec, this.#entry(), at);
   }
 
   build(): RawChunk {
     const { keySize, valueSize } = this.#spec;
     return {
       count: this.#count,
-      keys: this.#keys.subarray(0, this.#count * keySize),
-      values: this.#values.subarray(0, this.#count * valueSize),
+      keys: new Uint8Array(this.keys.buffer, 0, this.#count * keySize),
+      values: new Uint8Array(this.#values.buffer, 0, this.#count * valueSize),
     };
   }
 
-  #next(key: Uint8Array) {
-    const { keySize, valueSize } = this.#spec;
-    const i = this.#count++;
-    this.#keys.set(key, i * keySize);
-    return { keys: this.#keyView, key: i * keySize, values: this.#valueView, value: i * valueSize };
+  /** Where the value of the entry begins that was begun last. */
+  get #value(): number {
+    return (this.#count - 1) * this.#spec.valueSize;
   }
-}
 
-function valueAt(raw: RawTable, entry: number): Uint8Array {
-  const { valueSize } = raw.spec;
-  return raw.values.subarray(entry * valueSize, (entry + 1) * valueSize);
+  #entry(): RawEntry {
+    const key = (this.#count - 1) * this.#spec.keySize;
+    return { keys: this.#keyView, key, values: this.#valueView, value: this.#value };
+  }
 }

@@ -2,7 +2,14 @@
 import fc from "fast-check";
 import { expect, it } from "vitest";
 import { xdpFirewallMaps } from "../../src/abi/index.ts";
-import { KeyIndex, type PackedTable, PackedTableBuilder, tableSpec } from "../../src/compile/index.ts";
+import {
+  indexTable,
+  KeyIndex,
+  type PackedTable,
+  PackedTableBuilder,
+  tableSpec,
+  wordsOf,
+} from "../../src/compile/index.ts";
 
 const prefixes = tableSpec(xdpFirewallMaps.address_set_v4, { shape: "prefix", presence: "presence" });
 const rules = tableSpec(xdpFirewallMaps.fw_rules, {
@@ -64,6 +71,23 @@ it("an index finds the first entry of every key, and names the others", () => {
       for (let number = 0; number <= 21; number++) {
         expect(index.find(Uint32Array.of(9, number, 0, 1), 1)).toBe(numbers.indexOf(number));
       }
+      const sought = Array.from({ length: 22 }, (_, number) => number);
+      const found = new Int32Array(sought.length);
+      index.findMany(Uint32Array.from([9, ...sought.flatMap((number) => [number, 0, 1])]), 1, found);
+      expect([...found]).toEqual(sought.map((number) => numbers.indexOf(number)));
+    }),
+  );
+});
+
+it("the index of a table counts its entries, whatever was left out while it was built", async () => {
+  await fc.assert(
+    fc.asyncProperty(someNumbers, async (numbers) => {
+      const table = build(prefixes, numbers);
+      const index = await indexTable(table);
+      const kept = [...new Set(numbers)];
+      expect(kept.map((number) => index.find(wordsOf(new Uint8Array(12).fill(number))))).toEqual([
+        ...kept.keys(),
+      ]);
     }),
   );
 });
