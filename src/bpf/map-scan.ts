@@ -64,9 +64,15 @@ export async function scanEntries(
   }
 }
 
+/** How a whole map is read. */
+export interface ReadOptions extends BatchOptions {
+  /** As many entries as there may be: buffers that hold them need not grow. */
+  readonly entriesExpected?: number | undefined;
+}
+
 /** Every entry in two packed buffers, made for the caller. */
-export async function readEntries(map: MapHandle, options: BatchOptions = {}): Promise<ScannedEntries> {
-  let capacity = Math.min(map.entriesMax, CHUNK_ENTRIES);
+export async function readEntries(map: MapHandle, options: ReadOptions = {}): Promise<ScannedEntries> {
+  let capacity = Math.min(map.entriesMax, Math.max(options.entriesExpected ?? 0, CHUNK_ENTRIES));
   let keys = new Uint8Array(capacity * map.keyBytes);
   let values = new Uint8Array(capacity * map.valueBytes);
   let count = 0;

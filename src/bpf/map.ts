@@ -8,7 +8,7 @@ import { checkResult } from "./kernel-error.ts";
 import { libbpf } from "./libbpf.ts";
 import { type BatchOptions, removeEntries, updateEntries, updateError } from "./map-batch.ts";
 import { type MapMemory, mapArrayMemory } from "./map-memory.ts";
-import { type OnChunk, readEntries, type ScannedEntries, scanEntries } from "./map-scan.ts";
+import { type OnChunk, type ReadOptions, readEntries, type ScannedEntries, scanEntries } from "./map-scan.ts";
 import { type MapInfo, readMapInfo } from "./object-info.ts";
 import { openPin, pinObject } from "./pins.ts";
 
@@ -105,7 +105,7 @@ export class BpfMap {
   }
 
   /** Every entry, packed. See readEntries. */
-  readAll(options?: BatchOptions): Promise<ScannedEntries> {
+  readAll(options?: ReadOptions): Promise<ScannedEntries> {
     return readEntries(this, options);
   }
 

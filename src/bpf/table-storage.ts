@@ -46,6 +46,8 @@ class MapStorage implements TableStorage {
   readonly #spec: TableSpec;
   readonly #map: BpfMap;
   readonly #filter: KeyFilter | undefined;
+  /** Entries that the map held when it was read last, and that were written since. */
+  #entriesExpected = 0;
 
   constructor(spec: TableSpec, map: BpfMap, filter: KeyFilter | undefined) {
     this.#spec = spec;
@@ -54,8 +56,10 @@ class MapStorage implements TableStorage {
     this.capacity = map.entriesMax;
   }
 
-  read(): Promise<RawEntries> {
-    return this.#map.readAll();
+  async read(): Promise<RawEntries> {
+    const entries = await this.#map.readAll({ entriesExpected: this.#entriesExpected });
+    this.#entriesExpected = entries.count;
+    return entries;
   }
 
   async lookup(keys: Uint8Array): Promise<Uint8Array> {
@@ -78,6 +82,7 @@ class MapStorage implements TableStorage {
    */
   async write(keys: Uint8Array, values: Uint8Array): Promise<void> {
     await this.#filter?.add(keys);
+    this.#entriesExpected += keys.length / this.#spec.keySize;
     await this.#map.updateAll(keys, values, { inPlace: this.#spec.shape === "keyed" });
   }
 
