@@ -10,7 +10,7 @@ import { type BpfObject, createTestRunner, openObject } from "../src/bpf/index.t
 import { type TableSpec, tableSpec } from "../src/compile/index.ts";
 import { seal, viewOf } from "../src/reconcile/versions.ts";
 import { compileObject } from "../test/fixtures/bpf-compiler.ts";
-import type { Row } from "./main.ts";
+import type { Report, Row } from "./report.ts";
 
 const source = fileURLToPath(new URL("./lookup.bpf.c", import.meta.url));
 const sizes = [1024, 65_536];
@@ -19,7 +19,7 @@ const rounds = 15;
 /** Lookups of one run; LOOKUPS of the C side. */
 const lookups = 8;
 
-export async function benchLookup(): Promise<Row[]> {
+export async function benchLookup(): Promise<Report> {
   const folder = mkdtempSync(join(tmpdir(), "pk-bench-"));
   const paths = { sums: join(folder, "sums.o"), unchecked: join(folder, "unchecked.o") };
   try {
@@ -27,7 +27,7 @@ export async function benchLookup(): Promise<Row[]> {
     compileObject(source, paths.unchecked, ["PENSTOCK_UNCHECKED"]);
     const rows: Row[] = [];
     for (const size of sizes) rows.push(...(await benchSize(paths, size)));
-    return rows;
+    return { tables: { "what a lookup costs": rows }, targets: [], notes: [] };
   } finally {
     rmSync(folder, { recursive: true });
   }
