@@ -4,7 +4,8 @@ import { readFileSync } from "node:fs";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Revision, systemClock } from "../src/base/index.ts";
-import { openDatapath } from "../src/bpf/index.ts";
+import { openDatapath, returnLargeBuffers } from "../src/bpf/index.ts";
+import { prepareElsewhere } from "../src/cli/prepare-elsewhere.ts";
 import { idRangesFor } from "../src/compile/index.ts";
 import { capacitiesFor, kinds, policyTables } from "../src/kinds/index.ts";
 import { Reconciler, type RevisionSource } from "../src/reconcile/index.ts";
@@ -26,6 +27,7 @@ const settleMs = 5000;
 const rulesMax = 1024;
 const [policyPath = "", objectPath = "", pinDirectory = "", addressesMax = ""] = process.argv.slice(2);
 
+returnLargeBuffers();
 const datapath = await openDatapath({
   objectPath,
   pinDirectory,
@@ -55,6 +57,7 @@ async function measure(): Promise<MemoryFigures> {
     version: "0.0.0",
     sourceUrl: "memory",
     ref: "main",
+    prepare: prepareElsewhere(),
   });
   await reconciler.start();
   const delay = monitorEventLoopDelay({ resolution: 1 });

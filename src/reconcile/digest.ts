@@ -5,7 +5,7 @@ import { startPace } from "../base/index.ts";
 import type { PackedTable, TableSpec } from "../compile/index.ts";
 import { forEachVisible, type ObservedState } from "./observe.ts";
 import type { RawTable } from "./ports.ts";
-import { sortKeys } from "./sort-keys.ts";
+import { countUp, sortKeys } from "./sort-keys.ts";
 import { viewOf } from "./versions.ts";
 
 /** Hex SHA-256 of each table's visible entries, by table name. */
@@ -27,7 +27,7 @@ async function digestRaw(raw: RawTable, generation: bigint): Promise<string> {
   if (spec.shape === "ordered") {
     const slots = viewOf(raw.keys);
     const slotOf = (i: number) => slots.getUint32((entries[i] ?? 0) * spec.keySize, true);
-    const order = Uint32Array.from({ length: count }, (_, i) => i).sort((a, b) => slotOf(a) - slotOf(b));
+    const order = countUp(count).sort((a, b) => slotOf(a) - slotOf(b));
     return digestInOrder(spec, order, {
       keys: undefined,
       payloads: raw.values,
@@ -54,9 +54,7 @@ export async function digestDesired(table: PackedTable): Promise<string> {
   if (known !== undefined) return known;
   const { spec, keys, payloads, count } = table;
   const ordered = spec.shape === "ordered";
-  const order = ordered
-    ? Uint32Array.from({ length: count }, (_, i) => i)
-    : await sortKeys(keys, spec.keySize);
+  const order = ordered ? countUp(count) : await sortKeys(keys, spec.keySize);
   const digest = await digestInOrder(spec, order, {
     keys: ordered ? undefined : keys,
     payloads,

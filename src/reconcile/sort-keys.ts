@@ -5,7 +5,7 @@ import { startPace } from "../base/index.ts";
 export async function sortKeys(keys: Uint8Array, keySize: number): Promise<Uint32Array> {
   const count = keys.length / keySize;
   const view = new DataView(keys.buffer, keys.byteOffset, keys.byteLength);
-  let order = Uint32Array.from({ length: count }, (_, i) => i);
+  let order = countUp(count);
   if (count < fewKeys) return order.sort((a, b) => compareAt(keys, a * keySize, { b: b * keySize, keySize }));
   let sorted = new Uint32Array(count);
   const pace = startPace("sort keys");
@@ -33,6 +33,13 @@ export async function sortKeys(keys: Uint8Array, keySize: number): Promise<Uint3
     await pace.step(at);
   }
   return order;
+}
+
+/** 0, 1, 2, ... */
+export function countUp(count: number): Uint32Array {
+  const numbers = new Uint32Array(count);
+  for (let i = 0; i < count; i++) numbers[i] = i;
+  return numbers;
 }
 
 /** Below this a comparing sort is faster. */

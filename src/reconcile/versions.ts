@@ -68,28 +68,35 @@ export function ownerName(owner: number): Owner {
 }
 
 /**
- * The sum that a side of a keyed entry carries: over the 32-bit words of the key, the version and the payload, each
- * with its own odd weight, as the C side's `check_words` takes it (bpf/lib/generation.h says why).
+ * The sums that both sides of a keyed entry carry: over the 32-bit words of the key, the version and the side's
+ * payload, each with its own odd weight, as the C side's `check_words` takes them (bpf/lib/generation.h says why).
+ * Left in `sums`: a table of a million entries is summed at every scan.
  */
-export function checkSum(spec: TableSpec, entry: RawEntry, side: 0 | 1): number {
-  const { keys, key, values, value } = entry;
+function sumUp(spec: TableSpec, { keys, key, values, value }: RawEntry): void {
   let sum = 0;
   let weight = 1;
   for (let i = key; i < key + spec.keySize; i += 4) {
     weight = Math.imul(weight, checkFactor);
-    sum = (sum + Math.imul(keys.getUint32(i, true), weight)) | 0;
+    sum += Math.imul(keys.getUint32(i, true), weight);
   }
   for (let i = value; i < value + 8; i += 4) {
     weight = Math.imul(weight, checkFactor);
-    sum = (sum + Math.imul(values.getUint32(i, true), weight)) | 0;
+    sum += Math.imul(values.getUint32(i, true), weight);
   }
-  const payload = sideOffset(spec, value, side);
-  for (let i = payload; i < payload + spec.payloadSize; i += 4) {
+  let first = sum | 0;
+  let second = first;
+  const begin = value + spec.sideOffset;
+  for (let i = begin; i < begin + spec.payloadSize; i += 4) {
     weight = Math.imul(weight, checkFactor);
-    sum = (sum + Math.imul(values.getUint32(i, true), weight)) | 0;
+    first = (first + Math.imul(values.getUint32(i, true), weight)) | 0;
+    second = (second + Math.imul(values.getUint32(i + spec.payloadSize, true), weight)) | 0;
   }
-  return sum >>> 0;
+  sums[0] = first;
+  sums[1] = second;
 }
+
+/** Of the entry that was summed last. */
+const sums = new Uint32Array(2);
 
 /** CHECK_FACTOR of the C side. */
 const checkFactor = 0x9e3779b1;
@@ -104,8 +111,9 @@ export function seal(
   values.setUint32(value, ((version.since % 0x80000000) << 1) | version.side, true);
   values.setUint32(value + 4, Math.floor(version.since / 0x80000000), true);
   if (spec.checkOffset === undefined) return;
-  values.setUint32(value + spec.checkOffset, checkSum(spec, entry, 0), true);
-  values.setUint32(value + spec.checkOffset + 4, checkSum(spec, entry, 1), true);
+  sumUp(spec, entry);
+  values.setUint32(value + spec.checkOffset, sums[0] ?? 0, true);
+  values.setUint32(value + spec.checkOffset + 4, sums[1] ?? 0, true);
 }
 
 /** Gives a value the sums that its key and content ask for; values without sums stay as they are. */
@@ -117,19 +125,17 @@ export function sealValue(spec: TableSpec, key: Uint8Array, value: Uint8Array): 
 }
 
 /**
- * Whether the raw value is what this project would leave behind at rest in generation `at`: nothing prepared, the
+ * Whether the raw value is what this project would leave behind at rest in `generation`: nothing prepared, the
  * right sums. What is not was written by somebody else, or is left from a transaction that died.
  */
-export function isAtRest(spec: TableSpec, entry: RawEntry, at: number): boolean {
+export function isAtRest(spec: TableSpec, entry: RawEntry, generation: number): boolean {
   const { values, value } = entry;
   if (!isVersioned(spec)) return true;
-  if (sinceOf(values, value) > at) return false;
+  if (sinceOf(values, value) > generation) return false;
   if (spec.checkOffset === undefined) return true;
-  const sums = value + spec.checkOffset;
-  return (
-    values.getUint32(sums, true) === checkSum(spec, entry, 0) &&
-    values.getUint32(sums + 4, true) === checkSum(spec, entry, 1)
-  );
+  const at = value + spec.checkOffset;
+  sumUp(spec, entry);
+  return values.getUint32(at, true) === sums[0] && values.getUint32(at + 4, true) === sums[1];
 }
 
 /** Puts the value at rest: it shows at generation `at` what it shows now, whatever was prepared in it. */
