@@ -5,6 +5,7 @@ import type { Attachment } from "../compile/index.ts";
 import { listLinks, withLink } from "./in-force.ts";
 import { listInterfaces } from "./interfaces.ts";
 import { attachXdp } from "./link-xdp.ts";
+import { ModeSwitches } from "./mode-switches.ts";
 import { unpin } from "./pins.ts";
 import type { BpfProgram } from "./program.ts";
 import { modeOf, programFor } from "./twins.ts";
@@ -21,10 +22,12 @@ export interface AttachedProgram {
 export class Attachments {
   readonly #pinDirectory: string;
   readonly #programs: ReadonlyMap<string, BpfProgram>;
+  readonly #switches: ModeSwitches;
 
   constructor(pinDirectory: string, programs: ReadonlyMap<string, BpfProgram>) {
     this.#pinDirectory = pinDirectory;
     this.#programs = programs;
+    this.#switches = new ModeSwitches(pinDirectory);
   }
 
   /** What is attached. Links that hold nothing any more, see `dropDead`, are not. */
@@ -87,17 +90,53 @@ export class Attachments {
       }
     };
     const takeBack = () => {
-      this.detach(attachment.program, index);
-      if (before !== undefined) make(before.mode);
+      if (before === undefined) this.detach(attachment.program, index);
+      else this.#switch(before, program, () => make(before.mode));
     };
-    if (before !== undefined) this.detach(attachment.program, index);
-    try {
-      make(mode);
-    } catch (cause) {
-      if (before !== undefined) make(before.mode);
-      throw cause;
+    if (before === undefined) make(mode);
+    else {
+      this.#switch(before, program, () => {
+        try {
+          make(mode);
+        } catch (cause) {
+          make(before.mode);
+          throw cause;
+        }
+      });
     }
     return takeBack;
+  }
+
+  /** Takes a link away and makes another, so that being killed in between is noticed. */
+  #switch(before: AttachedProgram, running: BpfProgram, make: () => void): void {
+    this.#switches.begin(before, running);
+    this.detach(before.program, before.index);
+    let isThere = false;
+    try {
+      make();
+      isThere = true;
+    } finally {
+      isThere ||= this.list().some(
+        ({ program, index }) => program === before.program && index === before.index,
+      );
+      if (isThere) this.#switches.end(before);
+    }
+  }
+
+  /** Puts back programs that somebody took away who was killed before there was another link. Says which. */
+  finishSwitches(): string[] {
+    const said: string[] = [];
+    for (const change of this.#switches.begun()) {
+      const { program, index, mode } = change;
+      const name = listInterfaces().find((known) => known.index === index)?.name;
+      const isThere = this.list().some((a) => a.program === program && a.index === index);
+      if (name !== undefined && !isThere) {
+        this.attach({ program, interface: name, index, mode });
+        said.push(`${program}: back on ${name}, where changing its mode was interrupted`);
+      }
+      this.#switches.end(change);
+    }
+    return said;
   }
 
   /** Takes a program from an interface; nothing happens if it is not there. */

@@ -67,7 +67,6 @@ export class KernelDatapath<Source extends MapSource = BpfObject> {
     owned: { readonly lock?: FileLock; readonly changes?: readonly string[] } = {},
   ) {
     this.#lock = owned.lock;
-    this.changes = owned.changes ?? [];
     this.object = object;
     this.tables = options.tables;
     this.#pinDirectory = options.pinDirectory;
@@ -75,6 +74,9 @@ export class KernelDatapath<Source extends MapSource = BpfObject> {
     this.#settings = object.map("fw_settings").mmap();
     this.#installed = installed;
     this.#attachments = new Attachments(options.pinDirectory, installed);
+    // Only who holds the lock may change what is attached.
+    const back = owned.lock === undefined ? [] : this.#attachments.finishSwitches();
+    this.changes = [...(owned.changes ?? []), ...back];
   }
 
   /** Bounds packet events of each CPU; 0 sends none. */
@@ -133,12 +135,9 @@ export class KernelDatapath<Source extends MapSource = BpfObject> {
 
   async clearCounters(ruleIds: readonly number[]): Promise<void> {
     const map = this.object.map("rule_counters");
-    const keys = new Uint8Array(ruleIds.length * map.keyBytes);
-    const view = new DataView(keys.buffer);
-    ruleIds.forEach((id, i) => {
-      view.setUint32(i * map.keyBytes, id, true);
-    });
-    await map.updateAll(keys, new Uint8Array(ruleIds.length * map.valueBytes));
+    // Somebody else may have named an id that no counter has.
+    const ids = Uint32Array.from(ruleIds.filter((id) => id < map.entriesMax));
+    await map.updateAll(new Uint8Array(ids.buffer), new Uint8Array(ids.length * map.valueBytes));
   }
 
   /** Packets and bytes by index of a counter map (`rule_counters`, `fw_reasons`), summed over CPUs. */

@@ -109,8 +109,11 @@ function equalWords(
   return true;
 }
 
+/** Nobody can choose keys that all fall into one place without knowing it. */
+const [seed = 0] = crypto.getRandomValues(new Int32Array(1));
+
 function hashWords(keys: Uint32Array, at: number, words: number): number {
-  let hash = 0x811c9dc5;
+  let hash = seed;
   for (let i = at; i < at + words; i++) {
     hash = Math.imul(hash ^ (keys[i] ?? 0), 0x9e3779b1);
     hash ^= hash >>> 15;

@@ -2,7 +2,11 @@
 // in diff.ts; here ordered entries are told by their identity, and everything is put into words by the kinds.
 import type { Position } from "../base/index.ts";
 import {
+  appliedTable,
   type DesiredState,
+  decodeApplied,
+  decodeDirectoryEntry,
+  directoryTable,
   type EntryText,
   entryAt,
   equalAt,
@@ -149,6 +153,8 @@ export interface Describer {
   readonly names: Names;
   /** For positions; absent where there is no policy to point at. */
   readonly desired: DesiredState | undefined;
+  /** Whether tables that no kind owns are described too. */
+  readonly core: boolean;
 }
 
 /** Puts changes into words; changes of one subject (a rule in several records) become one. */
@@ -161,9 +167,13 @@ export function describeChanges(changes: Iterable<LogicalChange>, describer: Des
       continue;
     }
     const kind = describer.kinds.find((k) => k.tables.some((t) => t.name === change.table));
-    if (kind === undefined) continue;
-    const words = (payload: Uint8Array | undefined): EntryText | undefined =>
-      payload === undefined ? undefined : kind.describe(change.table, change.key, payload, describer.names);
+    if (kind === undefined && !describer.core) continue;
+    const words = (payload: Uint8Array | undefined): EntryText | undefined => {
+      if (payload === undefined) return undefined;
+      return kind === undefined
+        ? describeCore(change, payload)
+        : kind.describe(change.table, change.key, payload, describer.names);
+    };
     const before = words(change.before);
     const after = words(change.after);
     const subject = after?.subject ?? before?.subject ?? `damaged entry of ${change.table}`;
@@ -180,6 +190,16 @@ export function describeChanges(changes: Iterable<LogicalChange>, describer: Des
     });
   }
   return { items: [...described.values()], more };
+}
+
+/** An entry of a table that no kind owns. */
+function describeCore({ table, key }: LogicalChange, payload: Uint8Array): EntryText {
+  if (table === appliedTable.name)
+    return { subject: "the applied revision", detail: decodeApplied(payload, 0).commit };
+  const named = table === directoryTable.name ? decodeDirectoryEntry(key, payload) : undefined;
+  return named === undefined
+    ? { subject: `entry ${Buffer.from(key).toString("hex")} of ${table}`, detail: "" }
+    : { subject: `name of ${named.space} ${named.id}`, detail: named.name };
 }
 
 function joinDetails(known: string | undefined, detail: string | undefined): string | undefined {

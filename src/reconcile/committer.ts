@@ -52,7 +52,7 @@ export class Committer {
   /** Something was left in the tables that packets do not see. */
   #untidy = false;
   /** The record of a commit that could not be written. */
-  #unwritten: Written | undefined;
+  #unwritten: (() => Promise<Written>) | undefined;
 
   constructor(options: CommitterOptions, drafts: Drafts, writer: AttemptWriter) {
     this.#o = options;
@@ -63,7 +63,7 @@ export class Committer {
   /** Does what an earlier attempt could not: before anything is observed, or it would be taken for drift. */
   async tidy(): Promise<void> {
     if (this.#unwritten !== undefined) {
-      await this.#writer.write(this.#unwritten);
+      await this.#writer.write(await this.#unwritten());
       this.#unwritten = undefined;
     }
     if (this.#untidy) await this.repair();
@@ -92,7 +92,7 @@ export class Committer {
     const result = await this.#transact(plan);
     const kind = kindOf(work, plan);
     const warnings = prepared.diagnostics.map(formatDiagnostic);
-    await this.#record({
+    await this.#record(async () => ({
       outcome: kind,
       reason: "Succeeded",
       message: `${verbOf(kind)} ${formatRevision(revision)}: ${plan.summary.add} added, ${plan.summary.change} changed, ${plan.summary.remove} removed`,
@@ -102,7 +102,7 @@ export class Committer {
       result,
       digests: { before: await digestObserved(observed), after: await digestWanted(input) },
       diagnostics: warnings,
-    });
+    }));
     return { kind, revision, plan, changes, result, warnings };
   }
 
@@ -124,11 +124,12 @@ export class Committer {
     }
   }
 
-  async #record(written: Written): Promise<void> {
+  /** The digests are taken after the store: whatever goes wrong then, the commit stands. */
+  async #record(compose: () => Promise<Written>): Promise<void> {
     try {
-      await this.#writer.write(written);
+      await this.#writer.write(await compose());
     } catch (thrown) {
-      this.#unwritten = written;
+      this.#unwritten = compose;
       const { message } = asPenstockError(thrown);
       this.#o.log.error(
         { error: message },

@@ -37,6 +37,9 @@ async function indexBesides({ spec, observed, unmatched }: TableDiff): Promise<K
   return indexKeys(keys, keySize);
 }
 
+const isOther = (owner: number, ours: number) => owner !== ours;
+const isStronger = (owner: number, ours: number) => owner < ours;
+
 interface CoverOptions {
   readonly generation: number;
   readonly besides: KeyIndex;
@@ -71,14 +74,16 @@ class TableCovers implements Covers {
   }
 
   after(keys: Uint32Array, at: number): Uint32Array | undefined {
-    const { lengths, index, unmatched } = this.#diff;
+    const { lengths, index, matches, unmatched } = this.#diff;
     const { words } = this.#shorter;
     for (const length of lengths.after) {
       if (length >= (keys[at] ?? 0)) continue;
       this.#shorter.make(keys, at, length);
       const wanted = index.find(words);
-      if (wanted >= 0) return this.#inherited(this.#desired(wanted));
-      const payload = this.#observed(unmatched[this.#o.besides.find(words)] ?? -1, { thatStays: true });
+      // What has more say over a key than this owner stays, also where the owner wants the key.
+      const entry = wanted >= 0 ? matches[wanted] : unmatched[this.#o.besides.find(words)];
+      const stays = this.#observed(entry ?? -1, wanted >= 0 ? isStronger : isOther);
+      const payload = stays ?? (wanted >= 0 ? this.#desired(wanted) : undefined);
       if (payload !== undefined) return this.#inherited(payload);
     }
     return undefined;
@@ -98,14 +103,14 @@ class TableCovers implements Covers {
   /** What packets see of an observed entry, unless it is none of its own. */
   #observed(
     entry: number,
-    only: { readonly thatStays: boolean } = { thatStays: false },
+    only: (owner: number, ours: number) => boolean = () => true,
   ): Uint8Array | undefined {
     const { spec, observed } = this.#diff;
     if (entry < 0) return undefined;
     const offset = entry * spec.valueSize;
     const payload = visiblePayload(spec, this.#values, { offset, generation: this.#o.generation });
     if (!isOwn(spec, this.#values, payload)) return undefined;
-    if (only.thatStays && ownerOf(spec, this.#values, payload) === owners[this.#diff.owner]) return undefined;
+    if (!only(ownerOf(spec, this.#values, payload), owners[this.#diff.owner])) return undefined;
     return observed.values.subarray(payload, payload + spec.payloadSize);
   }
 }

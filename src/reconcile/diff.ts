@@ -13,7 +13,6 @@ import {
 import { ChangeList } from "./change-list.ts";
 import { placeInSlots } from "./place-in-slots.ts";
 import type { RawTable } from "./ports.ts";
-import { changedReference } from "./refusals.ts";
 import { isArray, isAtRest, isOwn, ownerOf, viewOf, visiblePayload } from "./versions.ts";
 
 /** What a table is compared for. */
@@ -169,7 +168,6 @@ class Join {
     if (payload < 0) return state.differs;
     for (let i = 0; i < size; i += 4) {
       if (this.#values.getUint32(payload + i, true) === this.#payloads.getUint32(desired + i, true)) continue;
-      if (spec.shape === "references") throw changedReference(spec, this.#keys.observed[entry] ?? 0);
       return state.differs;
     }
     return this.#isAtRest(entry) ? state.rests : state.damaged;
@@ -260,4 +258,11 @@ const state = { rests: 0, differs: 1, damaged: 2 } as const;
 function lastSlot(desired: PackedTable): number {
   const { keySize } = desired.spec;
   return desired.count === 0 ? -1 : viewOf(desired.keys).getUint32((desired.count - 1) * keySize, true);
+}
+
+/** Entries that are of no use any more: what packets see and shall not, and what nobody sees. */
+export function countGone({ changes }: Pick<TableDiff, "changes">): number {
+  let gone = 0;
+  for (let n = 0; n < changes.count; n++) if (changes.desiredAt(n) < 0) gone++;
+  return gone;
 }

@@ -1,5 +1,6 @@
 // Drift: where the kernel departs from the revision in force because somebody else wrote its maps or moved its
 // programs. That the host changed (an interface appeared or went) is not drift.
+import { createHash } from "node:crypto";
 import { interfacesTable } from "../compile/index.ts";
 import type { DescribedChanges, LogicalChange } from "./changes.ts";
 import type { TableDiff } from "./diff.ts";
@@ -30,25 +31,32 @@ export interface Comparison {
 export async function compareToApplied(input: PlanInput): Promise<Comparison> {
   const plan = await makePlan(input);
   if (plan.empty) return { drift: undefined, hostChanged: false };
-  let hostChanged = false;
-  const entries = describePlan(plan, input, (change) => {
-    const isHosts = change.table === interfacesTable.name && isHostChange(change, input);
-    hostChanged ||= isHosts;
-    return !isHosts;
+  const { attach, detach, diffs } = plan.transaction;
+  let hostChanged = detach.length > 0;
+  const entries = describePlan(plan, input, {
+    core: true,
+    only: (change) => {
+      const isHosts = change.table === interfacesTable.name && isHostChange(change, input);
+      hostChanged ||= isHosts;
+      return !isHosts;
+    },
   });
   // A program that is missing on an interface that is bound was taken away; on one that is not bound yet, the
   // interface is new.
   const bound = new Set(boundInterfaces(input));
-  const gone = plan.transaction.attach.filter((a) => bound.has(a.index));
+  const gone = attach.filter((a) => bound.has(a.index));
+  hostChanged ||= gone.length < attach.length;
   const attachments = [
     ...gone.map((a) => `${a.program} is not attached to ${a.interface}`),
-    ...plan.transaction.diffs.flatMap((diff) => shortWalk(diff, input)),
+    ...diffs.flatMap((diff) => shortWalk(diff, input)),
   ];
   const { add, change, remove } = entries.more;
   const count = entries.items.length + add + change + remove + attachments.length;
-  if (count === 0) return { drift: undefined, hostChanged: true };
-  hostChanged ||= gone.length < plan.transaction.attach.length;
-  return { drift: { entries, attachments, count, plan, digest: await plan.digest() }, hostChanged };
+  if (count === 0) return { drift: undefined, hostChanged };
+  const digest = createHash("sha256")
+    .update([await plan.digest(), ...attachments].join("\n"))
+    .digest("hex");
+  return { drift: { entries, attachments, count, plan, digest }, hostChanged };
 }
 
 /** A bound below the last rule hides rules from packets. */

@@ -11,8 +11,8 @@ import {
   type LogicalChange,
   logicalChanges,
 } from "./changes.ts";
-import { diffTable, type TableDiff } from "./diff.ts";
-import { freshRuleIds, namesIn } from "./names.ts";
+import { countGone, diffTable, type TableDiff } from "./diff.ts";
+import { freshRuleIds, goneRuleIds, namesIn } from "./names.ts";
 import type { ObservedState } from "./observe.ts";
 import { emptyTable } from "./observe.ts";
 import type { Attached, Datapath } from "./ports.ts";
@@ -104,7 +104,8 @@ export async function makePlan(input: PlanInput): Promise<Plan> {
       diffs,
       attach,
       detach,
-      freshRuleIds: freshRuleIds(diffs),
+      freshRuleIds: freshRuleIds(diffs, observed.generation),
+      goneRuleIds: goneRuleIds(diffs),
     },
     tables,
     summary: {
@@ -116,7 +117,7 @@ export async function makePlan(input: PlanInput): Promise<Plan> {
     detach: detach.map((a) => `${a.program} on ${a.interface ?? `interface ${a.index}`}`),
     // The shortest first: a feed of a million prefixes must not push the rules out of what is put into words.
     changes: joined(byLength(diffs, changes)),
-    digest: once(() => digestOf(diffs)),
+    digest: once(() => digestOf(diffs, [...attach, ...detach])),
     empty: tables.every((t) => t.writes === 0) && attach.length === 0 && detach.length === 0 && !ends,
   };
 }
@@ -135,8 +136,13 @@ export function touchesOnly(plan: Plan, table: string): boolean {
 export function describePlan(
   plan: Plan,
   input: PlanInput,
-  only: (change: LogicalChange) => boolean = () => true,
+  options: {
+    readonly only?: (change: LogicalChange) => boolean;
+    /** Whether ids and the record of what is applied are told too: where they drift they are news. */
+    readonly core?: boolean;
+  } = {},
 ): DescribedChanges {
+  const { only = () => true, core = false } = options;
   const before = namesIn(input.observed);
   const after = new Map(input.desired.names.map(({ space, id, name }) => [`${space} ${id}`, name]));
   return describeChanges(filtered(plan.changes, only), {
@@ -146,6 +152,7 @@ export function describePlan(
       interfaceName: (index) => input.interfaces.find((i) => i.index === index)?.name,
     },
     desired: input.desired,
+    core,
   });
 }
 
@@ -208,12 +215,6 @@ function countEntries({ changes }: TableDiff) {
   };
 }
 
-function countGone({ changes }: TableDiff): number {
-  let gone = 0;
-  for (let n = 0; n < changes.count; n++) if (changes.desiredAt(n) < 0) gone++;
-  return gone;
-}
-
 /** Old and new entries stand side by side until the transaction has settled. */
 function checkCapacity({ spec, peak, visibleAfter, others }: TableDiff, capacity: number): void {
   if (peak > capacity) throw tableFull(spec.name, { wanted: visibleAfter, peak, capacity, others });
@@ -224,8 +225,12 @@ const kindNumber = { add: 1, change: 2, remove: 3, repair: 4 } as const;
 /** Entries that are hashed at once. */
 const hashedEntries = 4096;
 
-async function digestOf(diffs: readonly TableDiff[]): Promise<string> {
+async function digestOf(
+  diffs: readonly TableDiff[],
+  programs: readonly { readonly program: string; readonly index: number; readonly mode: string }[],
+): Promise<string> {
   const hash = createHash("sha256");
+  for (const { program, index, mode } of programs) hash.update(`${program} ${index} ${mode}\n`);
   for (const diff of diffs) {
     const { spec, changes } = diff;
     hash.update(`${spec.name} ${changes.count}\n`);

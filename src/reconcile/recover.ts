@@ -3,7 +3,6 @@
 // journal and no policy, and can itself be interrupted at any point and run again. Foreign writes are not its
 // business: those that packets see are drift, and are reported before they are healed.
 import { startPace } from "../base/index.ts";
-import type { IdSpace } from "../compile/index.ts";
 import { knownIds } from "./names.ts";
 import { type ObservedState, observe } from "./observe.ts";
 import type { Datapath, RawTable } from "./ports.ts";
@@ -22,24 +21,43 @@ export async function recover(datapath: Datapath): Promise<Recovery> {
   // told just before that an older one is whole.
   datapath.retire(observed.generation);
   await datapath.grace();
-  const named = namedReferences(observed);
   let restored = 0;
   let removed = 0;
-  for (const raw of observed.tables.values()) {
-    const found = await findLeftovers(raw, { generation: Number(observed.generation), named });
-    if (found.restore.length > 0) {
-      const { keys, values } = restValues(raw, found.restore, Number(observed.generation));
+  for (const { raw, restore, remove, end } of await findAll(datapath, observed)) {
+    // First what is too much: some kernels replace nothing in a full trie.
+    if (remove.length > 0) await datapath.remove(raw.spec, keysOf(raw, remove));
+    if (restore.length > 0) {
+      const { keys, values } = restValues(raw, restore, Number(observed.generation));
       await datapath.write(raw.spec, keys, values);
     }
-    if (found.remove.length > 0) await datapath.remove(raw.spec, keysOf(raw, found.remove));
-    if (raw.spec.shape === "ordered" && datapath.endOf(raw.spec) !== found.end) {
-      await datapath.setEnd(raw.spec, found.end);
+    if (raw.spec.shape === "ordered" && datapath.endOf(raw.spec) !== end) {
+      await datapath.setEnd(raw.spec, end);
       restored++;
     }
-    restored += found.restore.length;
-    removed += found.remove.length;
+    restored += restore.length;
+    removed += remove.length;
   }
   return { restored, removed };
+}
+
+/**
+ * What is left over in each table, references first: one without a name is left over if a transaction was interrupted,
+ * and that is seen from the other tables, which are put right after it.
+ */
+async function findAll(
+  datapath: Datapath,
+  observed: ObservedState,
+): Promise<(Leftovers & { readonly raw: RawTable })[]> {
+  const tables = [...observed.tables.values()];
+  const found: (Leftovers & { readonly raw: RawTable })[] = [];
+  for (const raw of tables.filter(({ spec }) => isVersioned(spec)))
+    found.push({ raw, ...(await findLeftovers(raw, Number(observed.generation))) });
+  const wasInterrupted =
+    datapath.generation().last > observed.generation ||
+    found.some(({ restore, remove }) => restore.length + remove.length > 0);
+  if (!wasInterrupted) return found;
+  const references = tables.filter(({ spec }) => !isVersioned(spec));
+  return [...references.map((raw) => ({ raw, ...unnamedReferences(raw, observed) })), ...found];
 }
 
 /** Numbers of entries. */
@@ -51,12 +69,8 @@ interface Leftovers {
 
 const stepEntries = 16_384;
 
-async function findLeftovers(
-  raw: RawTable,
-  at: { readonly generation: number; readonly named: (space: IdSpace | undefined, id: number) => boolean },
-): Promise<Leftovers> {
+async function findLeftovers(raw: RawTable, generation: number): Promise<Leftovers> {
   const { spec } = raw;
-  const { generation } = at;
   const view = viewOf(raw.values);
   const keys = viewOf(raw.keys);
   const restore: number[] = [];
@@ -67,10 +81,6 @@ async function findLeftovers(
     const offset = i * spec.valueSize;
     const index = keys.getUint32(i * spec.keySize, true);
     if (i % stepEntries === 0) await pace.step(i);
-    if (!isVersioned(spec)) {
-      if (!at.named(spec.space, index)) remove.push(i);
-      continue;
-    }
     const isVisible = isOwn(spec, view, visiblePayload(spec, view, { offset, generation }));
     if (isVisible && spec.shape === "ordered") end = Math.max(end, index + 1);
     if (!isVisible && !isArray(spec)) remove.push(i);
@@ -80,9 +90,15 @@ async function findLeftovers(
 }
 
 /** What refers to devices, processors and programs lives as long as the directory names it. */
-function namedReferences(observed: ObservedState): (space: IdSpace | undefined, id: number) => boolean {
-  const named = new Set(knownIds(observed).map(({ space, id }) => `${space} ${id}`));
-  return (space, id) => named.has(`${space} ${id}`);
+function unnamedReferences(raw: RawTable, observed: ObservedState): Leftovers {
+  const named = new Set(
+    knownIds(observed).flatMap(({ space, id }) => (space === raw.spec.space ? [id] : [])),
+  );
+  const keys = viewOf(raw.keys);
+  const remove: number[] = [];
+  for (let i = 0; i < raw.count; i++)
+    if (!named.has(keys.getUint32(i * raw.spec.keySize, true))) remove.push(i);
+  return { restore: [], remove, end: 0 };
 }
 
 function restValues(raw: RawTable, entries: readonly number[], generation: number) {

@@ -1,7 +1,6 @@
 // Why a policy cannot be brought into the kernel although nothing in it is wrong: errors with the limit, what is
 // wanted and what is there.
-import { bug, type ErrorFields, PenstockError } from "../base/index.ts";
-import type { TableSpec } from "../compile/index.ts";
+import { type ErrorFields, PenstockError } from "../base/index.ts";
 import type { TableDiff } from "./diff.ts";
 
 /** The refusal of a plan that the kernel could not hold, with the numbers. */
@@ -19,13 +18,6 @@ export function tableFull(
     remedy: "Raise the limit in the agent's configuration (limits), or make the policy smaller",
     data: { table, wanted, peak, capacity, others },
   });
-}
-
-/** References cannot be versioned: a key keeps its meaning for as long as it is there. */
-export function changedReference(spec: TableSpec, key: number): PenstockError {
-  return bug(
-    `Cannot change entry ${key} of ${spec.name}: packets would see it at once; what it refers to needs an id of its own`,
-  );
 }
 
 /** A write that the kernel refused, in the middle of a transaction that is aborted because of it. */

@@ -36,7 +36,7 @@ export async function sortKeys(keys: Uint8Array, keySize: number): Promise<Uint3
 }
 
 /** 0, 1, 2, ... */
-export function countUp(count: number): Uint32Array {
+export function countUp(count: number): Uint32Array<ArrayBuffer> {
   const numbers = new Uint32Array(count);
   for (let i = 0; i < count; i++) numbers[i] = i;
   return numbers;

@@ -3,7 +3,7 @@
 // See bpf/lib/generation.h.
 import { asPenstockError, bug, type Clock, PenstockError } from "../base/index.ts";
 import type { Attachment } from "../compile/index.ts";
-import { diffTable, type TableDiff } from "./diff.ts";
+import { countGone, diffTable, type TableDiff } from "./diff.ts";
 import type { Datapath } from "./ports.ts";
 import { refusedWrite } from "./refusals.ts";
 import { chunkChanges, type RawChunk, spansOf, Writes } from "./writes.ts";
@@ -17,6 +17,8 @@ export interface TransactionPlan {
   readonly detach: readonly { readonly program: string; readonly index: number }[];
   /** Rule ids that get a new meaning and start counting at zero. */
   readonly freshRuleIds: readonly number[];
+  /** Rule ids that mean nothing after the commit. */
+  readonly goneRuleIds: readonly number[];
 }
 
 export interface TransactionOptions {
@@ -176,9 +178,7 @@ class TransactionRun {
     // Whatever the bound was, packets must walk over all that they see before and after the commit.
     for (const diff of this.#ordered()) await datapath.setEnd(diff.spec, Math.max(diff.end, diff.endBefore));
     // What versioned entries refer to stands before they do.
-    const isReference = ({ writes }: TableRun) => writes.diff.spec.shape === "references";
-    for (const table of this.#tables.filter(isReference)) await this.#writeTable(table);
-    for (const table of this.#tables.filter((t) => !isReference(t))) await this.#writeTable(table);
+    for (const table of this.#referencesFirst()) await this.#writeTable(table);
     // A program without a binding passes everything, so attaching before the commit changes nothing.
     for (const attachment of attach) {
       const back = datapath.attach(attachment);
@@ -233,7 +233,9 @@ class TransactionRun {
       capacity: this.#datapath.capacityOf(spec),
       owner,
     });
-    const wrong = seen.changes.count - seen.changes.countOf("repair");
+    // Entries that go stand there until the past is removed; nothing else may be otherwise than wanted.
+    const unseen = countGone(seen) - seen.changes.countOf("remove");
+    const wrong = seen.changes.count - unseen;
     if (wrong > 0) throw misread(spec.name, `${wrong} entries would not be what is wanted`);
   }
 
@@ -243,10 +245,14 @@ class TransactionRun {
     try {
       if (afterGrace) await datapath.grace();
       for (const { writes, attempted } of this.#tables.toReversed()) {
+        // First what is too much: some kernels replace nothing in a full trie.
         for (const span of spansOf(attempted)) {
-          const { back, created } = writes.before(span);
-          if (back.count > 0) await datapath.write(writes.diff.spec, back.keys, back.values);
+          const { created } = writes.before(span);
           if (created.length > 0) await datapath.remove(writes.diff.spec, created);
+        }
+        for (const span of spansOf(attempted)) {
+          const { back } = writes.before(span);
+          if (back.count > 0) await datapath.write(writes.diff.spec, back.keys, back.values);
         }
       }
       for (const diff of this.#ordered()) await datapath.setEnd(diff.spec, diff.endBefore);
@@ -267,8 +273,10 @@ class TransactionRun {
     const datapath = this.#datapath;
     let removed = 0;
     for (const { program, index } of this.#plan.detach) datapath.detach(program, index);
+    if (this.#plan.goneRuleIds.length > 0) await datapath.clearCounters(this.#plan.goneRuleIds);
     for (const diff of this.#ordered()) await datapath.setEnd(diff.spec, diff.end);
-    for (const { writes } of this.#tables.toReversed()) {
+    // References first: that they are left over is told by the names in the directory, which go after them.
+    for (const { writes } of this.#referencesFirst()) {
       const { spec, changes } = writes.diff;
       for (const span of spansOf(changes.count)) {
         const gone = writes.gone(span);
@@ -278,6 +286,11 @@ class TransactionRun {
       }
     }
     return removed;
+  }
+
+  #referencesFirst(): TableRun[] {
+    const rank = ({ writes }: TableRun) => Number(writes.diff.spec.shape !== "references");
+    return this.#tables.toSorted((a, b) => rank(a) - rank(b));
   }
 
   #ordered(): TableDiff[] {

@@ -63,8 +63,9 @@ export class Writes {
     const chunk = new ChunkBuilder(spec, to - from);
     for (let i = from; i < to; i++) {
       if (isVersioned(spec)) this.#prepare(chunk, i);
-      // A reference that is there stays as it is.
-      else if (changes.observedAt(i) < 0) {
+      // A key of references never changes its meaning: what it says otherwise was written by somebody else, or means
+      // the programs of another build, and is put right at once.
+      else if (changes.desiredAt(i) >= 0) {
         this.#begin(chunk, i);
         chunk.show(0, this.#desired.payloads, changes.desiredAt(i));
       }
@@ -97,7 +98,7 @@ export class Writes {
     for (let i = from; i < to; i++) {
       const observed = changes.observedAt(i);
       if (observed < 0 && !isArray(spec)) this.#begin(created, i);
-      // A reference that was there was not written.
+      // A reference that was there is right now, if it was not before.
       else if (isVersioned(spec)) {
         this.#begin(back, i);
         if (observed >= 0) back.copy(this.#observed.values, observed);

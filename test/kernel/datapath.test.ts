@@ -2,7 +2,7 @@
 import { renameSync } from "node:fs";
 import { afterEach, expect, it } from "vitest";
 import {
-  type KernelDatapath,
+  KernelDatapath,
   listPins,
   openObject,
   openPinnedLink,
@@ -171,5 +171,22 @@ describeKernel("the datapath", () => {
     new DataView(value.buffer).setBigUint64(0, 1n << 60n, true);
     record.update(new Uint8Array(4), value);
     expect(() => datapath.generation()).toThrow(expect.objectContaining({ code: "generation-damaged" }));
+  });
+
+  it("puts a program back where changing its mode was interrupted", async () => {
+    const pins = makePinDirectory();
+    const namespace = makeVethNamespace();
+    const datapath = await openIn(pins);
+    const { left } = attachIn(namespace, datapath, "native");
+    // What is left behind by a process that is killed between the old link and the new one.
+    datapath.object.program("xdp_firewall").pin(`${pins}/switching/xdp_firewall-${left.index}-native`);
+    namespace.enter(() => datapath.detach("xdp_firewall", left.index));
+    const programs = new Map([["xdp_firewall", datapath.object.program("xdp_firewall")]]);
+    const options = { tables: datapath.tables, pinDirectory: pins };
+    const lock = { path: pins, release() {} };
+    const next = namespace.enter(() => new KernelDatapath(datapath.object, options, programs, { lock }));
+    expect(next.changes).toEqual(["xdp_firewall: back on left, where changing its mode was interrupted"]);
+    expect(namespace.enter(() => next.attached())).toMatchObject([{ index: left.index, mode: "native" }]);
+    expect(listPins(`${pins}/switching`)).toEqual([]);
   });
 });

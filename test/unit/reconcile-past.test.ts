@@ -1,11 +1,12 @@
 // When the past may go. A packet may carry a generation from hook to hook, so what only that generation needs is
 // removed after two waits: one for those that read it before the commit, one for those that were told that it is whole.
 import { expect, it } from "vitest";
+import { systemClock } from "../../src/base/index.ts";
 import { policyTables } from "../../src/kinds/index.ts";
-import { recover } from "../../src/reconcile/index.ts";
+import { recover, runTransaction } from "../../src/reconcile/index.ts";
 import { addressSet, policyOf } from "../fixtures/firewall-documents.ts";
 import { MemoryDatapath } from "../fixtures/memory-datapath.ts";
-import { applyDocuments } from "../fixtures/test-datapath.ts";
+import { applyDocuments, planDocuments } from "../fixtures/test-datapath.ts";
 
 /** Notes what is done that programs depend on. */
 class NotingDatapath extends MemoryDatapath {
@@ -29,6 +30,11 @@ class NotingDatapath extends MemoryDatapath {
     return super.remove(...args);
   }
 
+  override write(...args: Parameters<MemoryDatapath["write"]>): Promise<void> {
+    if (this.generation().last > 1n) this.#note("write");
+    return super.write(...args);
+  }
+
   /** Several of a kind in a row are one. */
   #note(what: string): void {
     if (this.done.at(-1) !== what) this.done.push(what);
@@ -48,7 +54,7 @@ async function holdBoth(): Promise<NotingDatapath> {
 it("goes when nobody can be using it any more", async () => {
   const datapath = await holdBoth();
   await applyDocuments(datapath, one, { interfaces: [] });
-  expect(datapath.done).toEqual(["commit", "grace", "retire", "grace", "remove"]);
+  expect(datapath.done).toEqual(["write", "commit", "grace", "retire", "grace", "remove"]);
 });
 
 it("goes likewise after a crash", async () => {
@@ -61,4 +67,21 @@ it("goes likewise after a crash", async () => {
   datapath.done.length = 0;
   await recover(datapath);
   expect(datapath.done).toEqual(["retire", "grace", "remove"]);
+});
+
+it("waits before a reverted generation is cleaned up, for those that carry it", async () => {
+  const datapath = await holdBoth();
+  const { plan } = await planDocuments(datapath, one, { interfaces: [] });
+  const confirm = async () => {
+    datapath.done.push("confirm");
+    throw new Error("the host is not well");
+  };
+  const options = { clock: systemClock, confirm };
+  await expect(runTransaction(datapath, plan.transaction, options)).rejects.toMatchObject({
+    code: "reverted",
+  });
+  expect(datapath.done.slice(datapath.done.indexOf("commit"))).toEqual([
+    ...["commit", "grace", "confirm"],
+    ...["commit", "grace", "write"],
+  ]);
 });
