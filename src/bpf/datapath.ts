@@ -109,8 +109,11 @@ export class KernelDatapath<Source extends MapSource = BpfObject> {
     await waitForGracePeriod();
   }
 
-  read(table: TableSpec): Promise<RawEntries & { readonly spec: TableSpec }> {
-    return this.#versioned.read(table);
+  read(
+    table: TableSpec,
+    onRead?: (sofar: RawEntries & { readonly spec: TableSpec }, from: number) => void,
+  ): Promise<RawEntries & { readonly spec: TableSpec }> {
+    return this.#versioned.read(table, onRead);
   }
 
   lookup(table: TableSpec, keys: Uint8Array): Promise<Uint8Array> {

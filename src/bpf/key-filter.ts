@@ -15,6 +15,7 @@ export class KeyFilter {
   #bloom: BpfMap | undefined;
   /** Keys that were removed since the filter was made; unknown for one that somebody else filled. */
   #stale: number | undefined;
+  #busy: Promise<void> = Promise.resolve();
 
   /** `outer` is an array of one filter; `table` what it stands before. */
   constructor(outer: BpfMap, table: BpfMap) {
@@ -22,13 +23,26 @@ export class KeyFilter {
     this.#table = table;
   }
 
-  async add(keys: Uint8Array): Promise<void> {
-    const bloom = this.#current() ?? (await this.#rebuild());
-    await pushAll(bloom, keys);
+  add(keys: Uint8Array): Promise<void> {
+    return this.#alone(async () => {
+      const bloom = this.#current() ?? (await this.#rebuild());
+      await pushAll(bloom, keys);
+    });
   }
 
   /** After the entries were removed. */
-  async forget(keys: Uint8Array): Promise<void> {
+  forget(keys: Uint8Array): Promise<void> {
+    return this.#alone(() => this.#forget(keys));
+  }
+
+  /** One thing at a time: keys that are added while a filter is made anew would be in the old one only. */
+  #alone(work: () => Promise<void>): Promise<void> {
+    const turn = this.#busy.then(work, work);
+    this.#busy = turn.catch(() => undefined);
+    return turn;
+  }
+
+  async #forget(keys: Uint8Array): Promise<void> {
     const removed = keys.length / this.#table.keyBytes;
     this.#stale = this.#stale === undefined ? undefined : this.#stale + removed;
     const most = Math.max(staleFloor, this.#table.entriesMax * staleMost);

@@ -9,7 +9,7 @@ import { callAsync, callNow } from "./libc.ts";
 import { type BatchOptions, CHUNK_ENTRIES } from "./map-batch.ts";
 import type { MapHandle } from "./map-handle.ts";
 
-/** Packed entries of one chunk. The buffers are filled anew for the next chunk: copy what is to be kept. */
+/** Packed entries of one chunk. The buffers are filled anew for a later chunk: copy what is to be kept. */
 export type OnChunk = (keys: Uint8Array, values: Uint8Array, count: number) => void;
 
 export interface ScannedEntries {
@@ -20,15 +20,19 @@ export interface ScannedEntries {
   readonly count: number;
 }
 
-interface Chunk {
+interface Buffers {
+  readonly keys: Uint8Array;
+  readonly values: Uint8Array;
+}
+
+interface Chunk extends Buffers {
   readonly count: number;
   readonly end: boolean;
 }
 
 interface Reader {
-  readonly keys: Uint8Array;
-  readonly values: Uint8Array;
-  next(): Chunk | Promise<Chunk>;
+  /** The next chunk; the one given before stays as it is until the one after it is asked for. */
+  next(): Promise<Chunk>;
 }
 
 const INTERRUPTED_MAX = 16;
@@ -48,19 +52,22 @@ export async function scanEntries(
   const reader = openReader(map, chunkEntries);
   const entriesMax = 4 * map.entriesMax + chunkEntries;
   let total = 0;
-  for (;;) {
-    const { count, end } = await reader.next();
-    total += count;
-    if (count > 0) {
-      onChunk(
-        reader.keys.subarray(0, count * map.keyBytes),
-        reader.values.subarray(0, count * map.valueBytes),
-        count,
-      );
+  let coming = reader.next();
+  try {
+    for (;;) {
+      const { count, end, keys, values } = await coming;
+      total += count;
+      if (!end && total > entriesMax) throw unsteadyError(map);
+      // The kernel reads the next chunk, on another thread, while this one is looked at.
+      if (!end) coming = reader.next();
+      if (count > 0) {
+        onChunk(keys.subarray(0, count * map.keyBytes), values.subarray(0, count * map.valueBytes), count);
+      }
+      if (end) return total;
+      await pace.step(total);
     }
-    if (end) return total;
-    if (total > entriesMax) throw unsteadyError(map);
-    await pace.step(total);
+  } finally {
+    await coming.catch(() => undefined);
   }
 }
 
@@ -68,6 +75,8 @@ export async function scanEntries(
 export interface ReadOptions extends BatchOptions {
   /** As many entries as there may be: buffers that hold them need not grow. */
   readonly entriesExpected?: number | undefined;
+  /** Is told what was read so far each time that there is more, and which entries are new: those from `from` on. */
+  readonly onRead?: ((sofar: ScannedEntries, from: number) => void) | undefined;
 }
 
 /** Every entry in two packed buffers, made for the caller. */
@@ -76,6 +85,11 @@ export async function readEntries(map: MapHandle, options: ReadOptions = {}): Pr
   let keys = new Uint8Array(capacity * map.keyBytes);
   let values = new Uint8Array(capacity * map.valueBytes);
   let count = 0;
+  const sofar = () => ({
+    keys: keys.subarray(0, count * map.keyBytes),
+    values: values.subarray(0, count * map.valueBytes),
+    count,
+  });
   await scanEntries(
     map,
     (chunkKeys, chunkValues, entries) => {
@@ -87,14 +101,11 @@ export async function readEntries(map: MapHandle, options: ReadOptions = {}): Pr
       keys.set(chunkKeys, count * map.keyBytes);
       values.set(chunkValues, count * map.valueBytes);
       count += entries;
+      options.onRead?.(sofar(), count - entries);
     },
     options,
   );
-  return {
-    keys: keys.subarray(0, count * map.keyBytes),
-    values: values.subarray(0, count * map.valueBytes),
-    count,
-  };
+  return sofar();
 }
 
 function grow(bytes: Uint8Array<ArrayBuffer>, length: number): Uint8Array<ArrayBuffer> {
@@ -108,12 +119,6 @@ function openReader(map: MapHandle, chunkEntries: number): Reader {
   let reader: Reader = batchReader(map, chunkEntries);
   let first = true;
   return {
-    get keys() {
-      return reader.keys;
-    },
-    get values() {
-      return reader.values;
-    },
     async next() {
       const chunk = await reader.next();
       const unsupported = first && chunk.count < 0;
@@ -125,7 +130,7 @@ function openReader(map: MapHandle, chunkEntries: number): Reader {
   };
 }
 
-const UNSUPPORTED: Chunk = { count: -1, end: true };
+const UNSUPPORTED: Chunk = { count: -1, end: true, keys: new Uint8Array(0), values: new Uint8Array(0) };
 
 function batchReader(map: MapHandle, chunkEntries: number): Reader {
   // A hash keeps its place as a 4-byte bucket number, the others as a key.
@@ -134,35 +139,41 @@ function batchReader(map: MapHandle, chunkEntries: number): Reader {
   let nextPlace = new Uint8Array(placeBytes);
   let started = false;
   let capacity = chunkEntries;
-  let keys = new Uint8Array(capacity * map.keyBytes);
-  let values = new Uint8Array(capacity * map.valueBytes);
+  const make = (): Buffers => ({
+    keys: new Uint8Array(capacity * map.keyBytes),
+    values: new Uint8Array(capacity * map.valueBytes),
+  });
+  let buffers: Buffers | undefined;
+  /** What was given last; what was given before it is filled again. */
+  let given: Buffers | undefined;
   const counter = new Uint32Array(1);
   const counterBytes = new Uint8Array(counter.buffer);
   const read = async () => {
+    buffers ??= make();
+    const { keys, values } = buffers;
     counter[0] = capacity;
     // The first chunk may be all there is; further ones are read on another thread.
     const call = started ? callAsync : callNow;
     const from = started ? place : null;
     return call(libbpf().bpf_map_lookup_batch, map.fd, from, nextPlace, keys, values, counterBytes, null);
   };
+  const give = (count: number, end: boolean): Chunk => {
+    const chunk = { ...(buffers ?? make()), count, end };
+    [buffers, given] = [given, buffers];
+    return chunk;
+  };
   return {
-    get keys() {
-      return keys;
-    },
-    get values() {
-      return values;
-    },
     async next() {
       for (let interrupted = 0; ; ) {
         const errno = -(await read());
         const count = counter[0] ?? 0;
         if (errno === ERRNO.ENOTSUPP && !started) return UNSUPPORTED;
-        if (errno === ERRNO.ENOENT) return { count, end: true };
+        if (errno === ERRNO.ENOENT) return give(count, true);
         if (errno === ERRNO.ENOSPC && capacity <= map.entriesMax) {
           // One bucket of the hash holds more entries than the buffers: nothing was read, the place is unchanged.
           capacity *= 2;
-          keys = new Uint8Array(capacity * map.keyBytes);
-          values = new Uint8Array(capacity * map.valueBytes);
+          buffers = undefined;
+          given = undefined;
           continue;
         }
         // Before 6.15 a key that vanished in mid-batch gives EINTR; what was read until then is good.
@@ -170,25 +181,23 @@ function batchReader(map: MapHandle, chunkEntries: number): Reader {
         if (errno !== 0 && !(errno === ERRNO.EINTR && count > 0)) throw scanError(map, errno);
         [place, nextPlace] = [nextPlace, place];
         started = true;
-        return { count, end: false };
+        return give(count, false);
       }
     },
   };
 }
 
 function keyReader(map: MapHandle, chunkEntries: number): Reader {
-  const keys = new Uint8Array(chunkEntries * map.keyBytes);
-  const values = new Uint8Array(chunkEntries * map.valueBytes);
   const next = new Uint8Array(map.keyBytes);
   let previous: Uint8Array | null = null;
   return {
-    keys,
-    values,
-    next() {
+    async next() {
+      const keys = new Uint8Array(chunkEntries * map.keyBytes);
+      const values = new Uint8Array(chunkEntries * map.valueBytes);
       let count = 0;
       while (count < chunkEntries) {
         const step = libbpf().bpf_map_get_next_key(map.fd, previous, next);
-        if (step === -ERRNO.ENOENT) return { count, end: true };
+        if (step === -ERRNO.ENOENT) return { count, end: true, keys, values };
         if (step < 0) throw scanError(map, -step);
         previous = next.slice();
         const value = values.subarray(count * map.valueBytes, (count + 1) * map.valueBytes);
@@ -199,7 +208,7 @@ function keyReader(map: MapHandle, chunkEntries: number): Reader {
         keys.set(previous, count * map.keyBytes);
         count++;
       }
-      return { count, end: false };
+      return { count, end: false, keys, values };
     },
   };
 }

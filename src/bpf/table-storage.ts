@@ -16,9 +16,13 @@ export interface RawEntries {
   readonly values: Uint8Array;
 }
 
+/** What was read so far, and the first entry that is new. */
+export type OnRead = (sofar: RawEntries, from: number) => void;
+
 export interface TableStorage {
   readonly capacity: number;
-  read(): Promise<RawEntries>;
+  /** All entries; `onRead` is told of each part while the next one is read, where that takes long. */
+  read(onRead?: OnRead): Promise<RawEntries>;
   /** All zeros for keys without entry. */
   lookup(keys: Uint8Array): Promise<Uint8Array>;
   write(keys: Uint8Array, values: Uint8Array): Promise<void>;
@@ -56,8 +60,8 @@ class MapStorage implements TableStorage {
     this.capacity = map.entriesMax;
   }
 
-  async read(): Promise<RawEntries> {
-    const entries = await this.#map.readAll({ entriesExpected: this.#entriesExpected });
+  async read(onRead?: OnRead): Promise<RawEntries> {
+    const entries = await this.#map.readAll({ entriesExpected: this.#entriesExpected, onRead });
     this.#entriesExpected = entries.count;
     return entries;
   }
@@ -82,6 +86,8 @@ class MapStorage implements TableStorage {
    */
   async write(keys: Uint8Array, values: Uint8Array): Promise<void> {
     await this.#filter?.add(keys);
+    const most = this.#entriesExpected + keys.length / this.#spec.keySize;
+    this.#entriesExpected = Math.min(most, this.capacity);
     this.#entriesExpected += keys.length / this.#spec.keySize;
     await this.#map.updateAll(keys, values, { inPlace: this.#spec.shape === "keyed" });
   }

@@ -6,7 +6,7 @@ import type { TableSpec } from "../compile/index.ts";
 import type { BpfMap } from "./map.ts";
 import type { MapMemory } from "./map-memory.ts";
 import type { BpfProgram } from "./program.ts";
-import { openStorage, type RawEntries, type TableStorage } from "./table-storage.ts";
+import { type OnRead, openStorage, type RawEntries, type TableStorage } from "./table-storage.ts";
 
 /** Where maps come from: an object that was loaded, or pins that somebody else made. */
 export interface MapSource {
@@ -62,9 +62,12 @@ export class VersionedTables {
     this.#store("oldest", oldest);
   }
 
-  async read(table: TableSpec): Promise<RawEntries & { readonly spec: TableSpec }> {
-    const { count, keys, values } = await this.#storage(table).read();
-    return { spec: table, count, keys, values };
+  async read(
+    table: TableSpec,
+    onRead?: (sofar: RawEntries & { readonly spec: TableSpec }, from: number) => void,
+  ): Promise<RawEntries & { readonly spec: TableSpec }> {
+    const tell: OnRead | undefined = onRead && ((sofar, from) => onRead({ ...sofar, spec: table }, from));
+    return { ...(await this.#storage(table).read(tell)), spec: table };
   }
 
   lookup(table: TableSpec, keys: Uint8Array): Promise<Uint8Array> {

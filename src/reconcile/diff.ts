@@ -11,8 +11,9 @@ import {
   wordsOf,
 } from "../compile/index.ts";
 import { ChangeList } from "./change-list.ts";
+import { emptyTable } from "./observe.ts";
 import { placeInSlots } from "./place-in-slots.ts";
-import type { RawTable } from "./ports.ts";
+import type { Datapath, RawTable } from "./ports.ts";
 import { isArray, isAtRest, isOwn, ownerOf, viewOf, visiblePayload } from "./versions.ts";
 
 /** What a table is compared for. */
@@ -64,15 +65,35 @@ export async function diffTable(
   const { spec } = observed;
   if (wanted.spec.name !== spec.name) throw bug(`Cannot compare ${wanted.spec.name} with ${spec.name}`);
   const desired = spec.shape === "ordered" ? placeInSlots(observed, wanted, options) : wanted;
-  const index = await indexTable(desired);
-  const join = new Join(observed, desired, { index, options });
-  const pace = startPace(`compare ${spec.name}`);
-  for (let from = 0; from < observed.count; from += stepEntries) {
-    join.meetObserved(from, Math.min(observed.count, from + stepEntries));
-    await pace.step(from);
+  const join = new Join(desired, await indexTable(desired), options);
+  join.meet(observed);
+  return finish(join, observed);
+}
+
+/** Compares a table while it is read; not an ordered one, whose order is only known when all of it is. */
+export async function diffWhileReading(
+  datapath: Pick<Datapath, "read">,
+  desired: PackedTable,
+  options: DiffOptions,
+): Promise<TableDiff> {
+  const join = new Join(desired, await indexTable(desired), options);
+  const observed = await datapath.read(desired.spec, (sofar) => {
+    join.meet(sofar);
+    join.compareUpTo(sofar.count);
+  });
+  join.meet(observed);
+  return finish(join, observed);
+}
+
+async function finish(join: Join, observed: RawTable): Promise<TableDiff> {
+  const pace = startPace(`compare ${observed.spec.name}`);
+  for (let to = join.compared; to < observed.count; ) {
+    to = Math.min(observed.count, to + stepEntries);
+    join.compareUpTo(to);
+    await pace.step(to);
   }
-  for (let from = 0; from < desired.count; from += stepEntries) {
-    join.collectDesired(from, Math.min(desired.count, from + stepEntries));
+  for (let from = 0; from < join.desired.count; from += stepEntries) {
+    join.collectDesired(from, Math.min(join.desired.count, from + stepEntries));
     await pace.step(from);
   }
   return join.result();
@@ -80,17 +101,17 @@ export async function diffTable(
 
 /** The hash join: observed entries find theirs among the desired ones. */
 class Join {
-  readonly #observed: RawTable;
-  readonly #desired: PackedTable;
+  readonly desired: PackedTable;
+  #observed: RawTable;
   readonly #index: KeyIndex;
   readonly #options: DiffOptions;
   readonly #generation: number;
   readonly #owner: number;
-  readonly #keys: { readonly observed: Uint32Array; readonly view: DataView };
-  readonly #values: DataView;
+  #keys: { readonly observed: Uint32Array; readonly view: DataView };
+  #values: DataView;
   readonly #payloads: DataView;
   /** What the index says of the observed entries that are met now. */
-  readonly #found: Int32Array;
+  #found = new Int32Array(0);
   readonly #matches: Int32Array;
   /** For each desired entry that was met whether it has to be written. */
   readonly #state: Uint8Array;
@@ -98,32 +119,43 @@ class Join {
   readonly #gone: number[] = [];
   readonly #damaged: number[] = [];
   readonly #unmatched: number[] = [];
+  #compared = 0;
   #visible = 0;
   #created = 0;
   #others = 0;
   #endBefore = 0;
 
-  constructor(
-    observed: RawTable,
-    desired: PackedTable,
-    { index, options }: { readonly index: KeyIndex; readonly options: DiffOptions },
-  ) {
-    this.#observed = observed;
-    this.#desired = desired;
+  constructor(desired: PackedTable, index: KeyIndex, options: DiffOptions) {
+    this.desired = desired;
     this.#index = index;
     this.#options = options;
     this.#generation = Number(options.generation);
     this.#owner = owners[options.owner ?? "git"];
-    this.#keys = { observed: wordsOf(observed.keys), view: viewOf(observed.keys) };
-    this.#values = viewOf(observed.values);
     this.#payloads = viewOf(desired.payloads);
-    this.#found = new Int32Array(Math.min(stepEntries, observed.count));
     this.#matches = new Int32Array(desired.count).fill(-1);
     this.#state = new Uint8Array(desired.count);
+    this.#observed = emptyTable(desired.spec);
+    this.#keys = { observed: new Uint32Array(0), view: new DataView(new ArrayBuffer(0)) };
+    this.#values = this.#keys.view;
   }
 
-  meetObserved(from: number, to: number): void {
+  /** The observed table, as far as it is known: its first entries stay what they were. */
+  meet(observed: RawTable): void {
+    this.#observed = observed;
+    this.#keys = { observed: wordsOf(observed.keys), view: viewOf(observed.keys) };
+    this.#values = viewOf(observed.values);
+  }
+
+  /** Observed entries that were compared. */
+  get compared(): number {
+    return this.#compared;
+  }
+
+  compareUpTo(to: number): void {
     const { spec } = this.#observed;
+    const from = this.#compared;
+    this.#compared = to;
+    if (this.#found.length < to - from) this.#found = new Int32Array(to - from);
     this.#index.findMany(this.#keys.observed, (from * spec.keySize) / 4, this.#found.subarray(0, to - from));
     for (let entry = from; entry < to; entry++) {
       const value = entry * spec.valueSize;
@@ -211,7 +243,7 @@ class Join {
     if (spec.shape !== "prefix") return { before: [], after: [] };
     const keyWords = spec.keySize / 4;
     const [before, after] = [new Uint8Array(spec.keySize * 8), new Uint8Array(spec.keySize * 8)];
-    const keys = wordsOf(this.#desired.keys);
+    const keys = wordsOf(this.desired.keys);
     for (let wanted = 0; wanted < this.#matches.length; wanted++) {
       const length = keys[wanted * keyWords] ?? 0;
       after[length] = 1;
@@ -228,7 +260,7 @@ class Join {
 
   result(): TableDiff {
     const { spec, count } = this.#observed;
-    const desired = this.#desired;
+    const { desired } = this;
     const changes = this.#changes;
     for (const entry of this.#gone) changes.add("remove", entry, -1);
     for (const entry of this.#damaged) changes.add("repair", entry, -1);

@@ -40,7 +40,8 @@ export interface Datapath {
   /** Packets that still carry a generation older than `oldest` are judged by the current one from now on. */
   retire(oldest: bigint): void;
   /** All entries. Slots of array tables that were never used may be left out. */
-  read(table: TableSpec): Promise<RawTable>;
+  /** `onRead` may be told what was read so far, and the first entry that is new, while more is read. */
+  read(table: TableSpec, onRead?: (sofar: RawTable, from: number) => void): Promise<RawTable>;
   /** The raw values of some keys (packed); for keys without entry the value is all zeros. */
   lookup(table: TableSpec, keys: Uint8Array): Promise<Uint8Array>;
   /** Writes raw entries (packed). May stop halfway with an error. */

@@ -3,7 +3,7 @@
 // See bpf/lib/generation.h.
 import { asPenstockError, bug, type Clock, PenstockError } from "../base/index.ts";
 import type { Attachment } from "../compile/index.ts";
-import { countGone, diffTable, type TableDiff } from "./diff.ts";
+import { countGone, diffWhileReading, type TableDiff } from "./diff.ts";
 import type { Datapath } from "./ports.ts";
 import { refusedWrite } from "./refusals.ts";
 import { chunkChanges, type RawChunk, spansOf, Writes } from "./writes.ts";
@@ -193,24 +193,29 @@ class TransactionRun {
   async #writeTable(table: TableRun): Promise<void> {
     const { diff } = table.writes;
     const readsAll = isReadAtOnce(diff);
+    // A hash takes two chunks at once, each bucket having a lock of its own; a trie has one lock for all.
+    const lanes = readsAll && diff.spec.shape === "keyed" ? 2 : 1;
+    const under: Promise<void>[] = [];
+    const land = async (most: number) => {
+      while (under.length > most) await under.shift();
+    };
     let before: WrittenChunk | undefined;
-    let under: Promise<void> | undefined;
     try {
       for (const span of spansOf(diff.changes.count)) {
         const chunk = table.writes.prepared(span);
-        await under;
+        await land(lanes - 1);
         table.attempted = span.to;
         table.written += chunk.count;
-        under = chunk.count === 0 ? undefined : this.#datapath.write(diff.spec, chunk.keys, chunk.values);
+        if (chunk.count > 0) under.push(this.#datapath.write(diff.spec, chunk.keys, chunk.values));
         // Whoever awaits it later meets its error; until then nobody does.
-        under?.catch(() => undefined);
+        under.at(-1)?.catch(() => undefined);
         if (before !== undefined && !readsAll) await this.#readBack(diff, before);
         before = { chunk, from: span.from };
       }
-      await under;
+      await land(0);
       if (before !== undefined && !readsAll) await this.#readBack(diff, before);
     } catch (error) {
-      await under?.catch(() => undefined);
+      await Promise.allSettled(under);
       const capacity = this.#datapath.capacityOf(diff.spec);
       throw refusedWrite(diff, error, { attempted: table.attempted, capacity });
     }
@@ -228,7 +233,7 @@ class TransactionRun {
   }
 
   async #readBackAll({ spec, desired, owner }: TableDiff): Promise<void> {
-    const seen = await diffTable(await this.#datapath.read(spec), desired, {
+    const seen = await diffWhileReading(this.#datapath, desired, {
       generation: this.#target,
       capacity: this.#datapath.capacityOf(spec),
       owner,
