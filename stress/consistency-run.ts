@@ -6,6 +6,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { PenstockError } from "../src/base/index.ts";
 import { compileObject, fixtureSource } from "../test/fixtures/bpf-compiler.ts";
 import { FaultyDatapath, InjectedFault } from "../test/fixtures/faulty-datapath.ts";
 import { commitNext, ShapesDatapath, type Tally } from "../test/fixtures/shapes-datapath.ts";
@@ -16,6 +17,8 @@ export interface RaceReport extends Tally {
   readonly commits: number;
   /** Transactions that failed before their commit. */
   readonly aborts: number;
+  /** Commits that were taken back while packets were judged by them. */
+  readonly reverts: number;
   /** How often the filter was made anew. */
   readonly rebuilds: number;
   /** The last few faults, in words. */
@@ -33,6 +36,9 @@ export interface RaceOptions {
   /** Asked after each transaction. */
   readonly enough: (soFar: RaceReport) => boolean;
 }
+
+/** Of so many commits one is preceded by one that is taken back. */
+const revertEvery = 8;
 
 /** How often the guests' entries are replaced before each transaction. */
 const guestRounds = 4096;
@@ -63,6 +69,7 @@ class Race {
   #started = performance.now();
   #commits = 0;
   #aborts = 0;
+  #reverts = 0;
   #rebuilds = 0;
   #filter: number | undefined;
   #guests: Uint8Array = new Uint8Array(0);
@@ -81,6 +88,7 @@ class Race {
       for (;;) {
         await this.#churnGuests();
         for (let left = random.below(abortsMost + 1); left > 0; left--) await this.#abortOne();
+        if (random.below(revertEvery) === 0) await this.#revertOne();
         await commitNext(this.#datapath);
         this.#commits++;
         this.#watchFilter();
@@ -99,6 +107,7 @@ class Race {
       seconds: (performance.now() - this.#started) / 1000,
       commits: this.#commits,
       aborts: this.#aborts,
+      reverts: this.#reverts,
       rebuilds: this.#rebuilds,
       ...this.#datapath.tally(),
       examples: this.#datapath.examples(),
@@ -137,6 +146,19 @@ class Race {
     const keys = this.#datapath.content.guestKeys;
     await map.updateAll(repeated(keys, guestRounds), repeated(this.#guests, guestRounds));
     await map.removeAll(keys);
+  }
+
+  /** A commit that is found not to be well, and taken back. */
+  async #revertOne(): Promise<void> {
+    const confirm = async () => {
+      throw new Error("the host is not well");
+    };
+    const refused = await commitNext(this.#datapath, { confirm }).then(
+      () => undefined,
+      (thrown: unknown) => thrown,
+    );
+    if (!(refused instanceof PenstockError) || refused.code !== "reverted") throw refused;
+    this.#reverts++;
   }
 
   /** A transaction that fails at one of its operations before the commit, and puts everything back. */

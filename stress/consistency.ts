@@ -100,6 +100,7 @@ function reportOf(reports: readonly RaceReport[], { seed, seconds }: StressOptio
     row("verdicts", (r) => r.verdicts),
     row("commits", (r) => r.commits),
     row("aborted transactions", (r) => r.aborts),
+    row("commits taken back", (r) => r.reverts),
     row("filters made anew", (r) => r.rebuilds),
     row("mixes", (r) => r.mixes),
     row("entries not found", (r) => r.missing),

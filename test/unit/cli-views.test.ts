@@ -204,6 +204,12 @@ Plan: 1 to add, 1 to change, 1 to remove.`);
     expect(renderPlan(view, style)).toContain("  ... and 801 more");
   });
 
+  test("counts entries that are not Git's apart", () => {
+    const tables = plan().tables.map((table) => ({ ...table, others: 1200 }));
+    const view = viewPreview(preview({ changes: all([added]), plan: plan({ tables }) }), about) as PlanView;
+    expect(renderPlan(view, style).join("\n")).toContain("5 -> 5, 1,200 not Git's");
+  });
+
   test("says that a revision is held back", () => {
     const view = viewPreview(preview({ changes: all([added]) }), {
       ...about,

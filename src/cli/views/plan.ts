@@ -155,7 +155,7 @@ function renderTables(tables: readonly TableView[], style: Style): string[] {
     t.table,
     formatCount(t.writes),
     formatCount(t.deletes),
-    `${formatCount(t.entriesBefore)} -> ${formatCount(t.entriesAfter)}`,
+    `${formatCount(t.entriesBefore)} -> ${formatCount(t.entriesAfter)}${t.others === 0 ? "" : `, ${formatCount(t.others)} not Git's`}`,
     formatCount(t.capacity),
   ]);
   return ["", ...alignColumns([head, ...rows], { right: [1, 2, 3, 4], indent: 2 })];
