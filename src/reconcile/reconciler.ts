@@ -22,7 +22,7 @@ import { listHistory, newestInForce, previousCommit } from "./past.ts";
 import { describePlan, makePlan } from "./plan.ts";
 import type { AttemptLog, AttemptOutcome, Datapath, Logger, RevisionSource, Trigger } from "./ports.ts";
 import type { PolicyInput, PreparedPolicy } from "./prepare-policy.ts";
-import type { Recovery } from "./recover.ts";
+import { observerAsRecovered, type Recovery } from "./recover.ts";
 import { isRefusal } from "./refusals.ts";
 import { Conditions, type Status } from "./status.ts";
 import { countOf, reasonOf } from "./words.ts";
@@ -61,6 +61,8 @@ export class Reconciler {
   /** A revision that was refused, or failed in a way that only a person can mend: not tried again by itself. */
   #quarantined: { readonly commit: string; readonly code: string } | undefined;
   #lastDrift: string | undefined;
+  /** Where nothing is repaired, what an interrupted transaction left behind is looked through. */
+  #observe: typeof observe = observe;
   /** Entries of each table when it was read last. */
   readonly #entries = new Map<string, number>();
   /** The host's interfaces when the kernel was compared with policy last. */
@@ -88,6 +90,7 @@ export class Reconciler {
 
   /** Finds out which revision is in force and repairs nothing: enough for commands that only read. */
   learn(): Promise<void> {
+    this.#observe = observerAsRecovered(this.#o.log);
     return this.#alone(() => this.#learnInForce());
   }
 
@@ -213,9 +216,7 @@ export class Reconciler {
   }
 
   /** Waits until nothing is under way. */
-  idle(): Promise<void> {
-    return this.#alone(async () => undefined);
-  }
+  idle = (): Promise<void> => this.#alone(async () => undefined);
 
   async #fetch(trigger: Trigger): Promise<Revision | PenstockError> {
     try {
@@ -286,7 +287,7 @@ export class Reconciler {
   async #look() {
     const interfaces = this.#listInterfaces();
     const now = this.#o.clock.now();
-    const observed = await observe(this.#o.datapath);
+    const observed = await this.#observe(this.#o.datapath);
     for (const [name, { count }] of observed.tables) this.#entries.set(name, count);
     return { interfaces, now, observed };
   }

@@ -5,8 +5,9 @@
 import { startPace } from "../base/index.ts";
 import { knownIds } from "./names.ts";
 import { type ObservedState, observe } from "./observe.ts";
-import type { Datapath, RawTable } from "./ports.ts";
+import type { Datapath, Logger, RawTable } from "./ports.ts";
 import { isArray, isOwn, isVersioned, putAtRest, sinceOf, viewOf, visiblePayload } from "./versions.ts";
+import { countOf } from "./words.ts";
 
 export interface Recovery {
   /** Entries put back to rest, and entries removed, that packets did not see. */
@@ -45,7 +46,7 @@ export async function recover(datapath: Datapath): Promise<Recovery> {
  * and that is seen from the other tables, which are put right after it.
  */
 async function findAll(
-  datapath: Datapath,
+  datapath: Pick<Datapath, "generation">,
   observed: ObservedState,
 ): Promise<(Leftovers & { readonly raw: RawTable })[]> {
   const tables = [...observed.tables.values()];
@@ -58,6 +59,51 @@ async function findAll(
   if (!wasInterrupted) return found;
   const references = tables.filter(({ spec }) => !isVersioned(spec));
   return [...references.map((raw) => ({ raw, ...unnamedReferences(raw, observed) })), ...found];
+}
+
+/**
+ * Observes as a start would leave things: without what an interrupted transaction left behind, which packets do not
+ * see. For whoever only looks; says once how many entries that concerns.
+ */
+export function observerAsRecovered(log: Logger): typeof observe {
+  let said = 0;
+  return async (datapath) => {
+    const observed = await observe(datapath);
+    const tables = new Map(observed.tables);
+    let leftovers = 0;
+    for (const { raw, restore, remove } of await findAll(datapath, observed)) {
+      if (restore.length + remove.length === 0) continue;
+      leftovers += restore.length + remove.length;
+      tables.set(raw.spec.name, restedTable(raw, { restore, remove }, Number(observed.generation)));
+    }
+    if (leftovers !== said) {
+      const entries = countOf(leftovers, "entry", "entries");
+      const message = `An interrupted transaction left ${entries} that packets do not see; the next start of the agent puts that right`;
+      log.warn({ leftovers }, message);
+    }
+    said = leftovers;
+    return { ...observed, tables };
+  };
+}
+
+function restedTable(
+  raw: RawTable,
+  { restore, remove }: Pick<Leftovers, "restore" | "remove">,
+  generation: number,
+): RawTable {
+  const { spec, keys } = raw;
+  const values = new Uint8Array(raw.values);
+  const views = { keys: viewOf(keys), values: viewOf(values) };
+  for (const i of restore)
+    putAtRest(spec, { ...views, key: i * spec.keySize, value: i * spec.valueSize }, generation);
+  const gone = new Set(remove);
+  const left = Array.from({ length: raw.count }, (_, i) => i).filter((i) => !gone.has(i));
+  return {
+    spec,
+    count: left.length,
+    keys: packEntries(keys, spec.keySize, left),
+    values: packEntries(values, spec.valueSize, left),
+  };
 }
 
 /** Numbers of entries. */

@@ -2,7 +2,7 @@
 // healed that somebody said to leave alone.
 import { beforeEach, describe, expect, it } from "vitest";
 import { appliedTable, directoryTable } from "../../src/compile/index.ts";
-import { passWeb, ReconcilerWorld, tableSpecOf } from "../fixtures/reconciler-world.ts";
+import { dropWeb, passWeb, ReconcilerWorld, tableSpecOf } from "../fixtures/reconciler-world.ts";
 
 let world: ReconcilerWorld;
 
@@ -70,6 +70,34 @@ describe("drift without entries", () => {
     expect(world.attempts.attempts.at(-1)?.diagnostics).toEqual([
       "xdp_firewall is not attached to eth0",
       expect.stringContaining("packets walk fw_rules to slot 0"),
+    ]);
+  });
+});
+
+describe("an interrupted transaction", () => {
+  it("is no drift to whoever only looks, and is told apart", async () => {
+    world.source.push(dropWeb);
+    const write = world.datapath.write.bind(world.datapath);
+    const remove = world.datapath.remove.bind(world.datapath);
+    // Dies when it has prepared the last table.
+    world.datapath.write = async (spec, ...rest) => {
+      await write(spec, ...rest);
+      if (spec.name !== appliedTable.name) return;
+      world.datapath.write = world.datapath.remove = async () => {
+        throw new Error("killed");
+      };
+      throw new Error("killed");
+    };
+    await world.reconciler.reconcile("poll");
+    world.datapath.write = write;
+    world.datapath.remove = remove;
+    const said: string[] = [];
+    const log = { info() {}, warn: (_: object, message: string) => said.push(message), error() {} };
+    const reader = world.makeReconciler({ log });
+    await reader.learn();
+    expect(await reader.drift()).toBeUndefined();
+    expect(said).toEqual([
+      expect.stringMatching(/^An interrupted transaction left \d+ entries that packets do not see/),
     ]);
   });
 });
