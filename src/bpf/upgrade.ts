@@ -214,9 +214,11 @@ class Installation {
     }
     if (moved.length === 0) return;
     const names = [...new Set(moved.map(({ program }) => program))];
-    this.#words.push(
-      `${names.join(", ")}: another build, on ${moved.length} of ${this.#inForce.links.length} interfaces`,
-    );
+    const tags = new Set(this.#inForce.programs.map((program) => program.info().tag));
+    const isSame = names.every((name) => tags.has(programs.get(name)?.info().tag ?? ""));
+    const what = isSame ? "loaded anew for other maps" : "another build";
+    const where = `on ${moved.length} of ${this.#inForce.links.length} interfaces`;
+    this.#words.push(`${names.join(", ")}: ${what}, ${where}`);
   }
 
   /** An interface of another namespace cannot be asked; what runs on it is another namespace's to change. */
