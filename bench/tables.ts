@@ -5,13 +5,7 @@ import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { readObjectAbi } from "../src/abi/index.ts";
 import { parsePrefix, systemClock } from "../src/base/index.ts";
-import {
-  type BpfMap,
-  openDatapath,
-  openObject,
-  VersionedTables,
-  waitForGracePeriod,
-} from "../src/bpf/index.ts";
+import { type BpfMap, openDatapath } from "../src/bpf/index.ts";
 import { objectPath } from "../src/cli/places.ts";
 import {
   compilePolicy,
@@ -36,6 +30,7 @@ import {
   type TransactionResult,
 } from "../src/reconcile/index.ts";
 import { compileObject } from "../test/fixtures/bpf-compiler.ts";
+import { TablesDatapath } from "../test/fixtures/tables-datapath.ts";
 import type { ListStyle } from "./addresses.ts";
 import { folder, pinDirectory } from "./places.ts";
 
@@ -135,43 +130,15 @@ function openHosts(capacity: number): LargeTable {
   const layout = readObjectAbi(basename(path), readFileSync(path)).maps["hosts"];
   if (layout === undefined) throw new Error("keyed.bpf.c has no table hosts");
   const spec = tableSpec(layout, { shape: "keyed", presence: "present" });
-  const object = openObject(path, { maxEntries: { hosts: capacity } });
-  const tables = new VersionedTables(object, [spec]);
+  const datapath = new TablesDatapath(path, { tables: [spec], maxEntries: { hosts: capacity } });
   return {
     style: "hosts",
-    datapath: bareDatapath(tables),
+    datapath,
     kinds: [],
     spec,
-    map: object.map("hosts"),
+    map: datapath.object.map("hosts"),
     parse: (list) => () => hostsOf(spec, list),
-    close() {
-      tables.close();
-      object.close();
-    },
-  };
-}
-
-/** Tables alone: without interfaces, programs on them, and counters. */
-function bareDatapath(tables: VersionedTables): Datapath {
-  return {
-    tables: tables.specs,
-    capacityOf: (spec) => tables.capacityOf(spec),
-    generation: () => tables.generation(),
-    takeGeneration: (target) => tables.takeGeneration(target),
-    commit: (target) => tables.commit(target),
-    grace: async () => void (await waitForGracePeriod()),
-    retire: (oldest) => tables.retire(oldest),
-    read: (spec) => tables.read(spec),
-    lookup: (spec, keys) => tables.lookup(spec, keys),
-    write: (spec, keys, values) => tables.write(spec, keys, values),
-    remove: (spec, keys) => tables.remove(spec, keys),
-    endOf: (spec) => tables.endOf(spec),
-    setEnd: (spec, end) => tables.setEnd(spec, end),
-    clearCounters: async () => undefined,
-    interfaces: () => [],
-    attached: () => [],
-    attach: () => undefined,
-    detach: () => undefined,
+    close: () => datapath.close(),
   };
 }
 

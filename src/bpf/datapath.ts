@@ -13,7 +13,6 @@ import {
 import { PenstockError } from "../base/index.ts";
 import type { Attachment, TableSpec } from "../compile/index.ts";
 import { type AttachedProgram, Attachments } from "./attachments.ts";
-import { waitForGracePeriod } from "./grace.ts";
 import { listInterfaces, type NetworkInterface } from "./interfaces.ts";
 import { type FileLock, lockDirectory } from "./lock.ts";
 import { type BpfMap, openPinnedMap } from "./map.ts";
@@ -23,7 +22,6 @@ import { mapPinPath, programPinPath } from "./object-reuse.ts";
 import { pinsForeign, pinsIncomplete } from "./pin-errors.ts";
 import { finishPins, unpinAll } from "./pins.ts";
 import { type BpfProgram, openPinnedProgram } from "./program.ts";
-import type { RawEntries } from "./table-storage.ts";
 import { type MapSource, VersionedTables } from "./tables.ts";
 import { type InstallOptions, installObject } from "./upgrade.ts";
 
@@ -46,11 +44,9 @@ export interface DatapathOptions {
 }
 
 /** One instance of the datapath in the kernel: its tables, generation, counters and attachments. */
-export class KernelDatapath<Source extends MapSource = BpfObject> {
-  readonly tables: readonly TableSpec[];
+export class KernelDatapath<Source extends MapSource = BpfObject> extends VersionedTables {
   readonly object: Source;
   readonly #pinDirectory: string;
-  readonly #versioned: VersionedTables;
   readonly #settings: MapMemory;
   readonly #attachments: Attachments;
   readonly #installed: ReadonlyMap<string, BpfProgram>;
@@ -66,11 +62,10 @@ export class KernelDatapath<Source extends MapSource = BpfObject> {
     installed: ReadonlyMap<string, BpfProgram>,
     owned: { readonly lock?: FileLock; readonly changes?: readonly string[] } = {},
   ) {
+    super(object, options.tables, [...installed.values()]);
     this.#lock = owned.lock;
     this.object = object;
-    this.tables = options.tables;
     this.#pinDirectory = options.pinDirectory;
-    this.#versioned = new VersionedTables(object, options.tables, [...installed.values()]);
     this.#settings = object.map("fw_settings").mmap();
     this.#installed = installed;
     this.#attachments = new Attachments(options.pinDirectory, installed);
@@ -83,57 +78,6 @@ export class KernelDatapath<Source extends MapSource = BpfObject> {
   boundEvents(perSecondMax: number): void {
     const words = new Uint32Array(this.#settings.bytes.buffer);
     Atomics.store(words, offsetOf(fwSettingsLayout, "eventsPerSecond") / 4, perSecondMax);
-  }
-
-  capacityOf(table: TableSpec): number {
-    return this.#versioned.capacityOf(table);
-  }
-
-  generation(): { readonly current: bigint; readonly last: bigint } {
-    return this.#versioned.generation();
-  }
-
-  takeGeneration(target: bigint): void {
-    this.#versioned.takeGeneration(target);
-  }
-
-  commit(target: bigint): void {
-    this.#versioned.commit(target);
-  }
-
-  retire(oldest: bigint): void {
-    this.#versioned.retire(oldest);
-  }
-
-  async grace(): Promise<void> {
-    await waitForGracePeriod();
-  }
-
-  read(
-    table: TableSpec,
-    onRead?: (sofar: RawEntries & { readonly spec: TableSpec }, from: number) => void,
-  ): Promise<RawEntries & { readonly spec: TableSpec }> {
-    return this.#versioned.read(table, onRead);
-  }
-
-  lookup(table: TableSpec, keys: Uint8Array): Promise<Uint8Array> {
-    return this.#versioned.lookup(table, keys);
-  }
-
-  write(table: TableSpec, keys: Uint8Array, values: Uint8Array): Promise<void> {
-    return this.#versioned.write(table, keys, values);
-  }
-
-  remove(table: TableSpec, keys: Uint8Array): Promise<void> {
-    return this.#versioned.remove(table, keys);
-  }
-
-  endOf(table: TableSpec): number {
-    return this.#versioned.endOf(table);
-  }
-
-  setEnd(table: TableSpec, end: number): Promise<void> {
-    return this.#versioned.setEnd(table, end);
   }
 
   async clearCounters(ruleIds: readonly number[]): Promise<void> {
@@ -185,8 +129,8 @@ export class KernelDatapath<Source extends MapSource = BpfObject> {
   }
 
   /** Lets go of everything; what is pinned stays in force. */
-  close(): void {
-    this.#versioned.close();
+  override close(): void {
+    super.close();
     this.#settings.close();
     for (const program of this.#installed.values()) program.close();
     this.object.close();

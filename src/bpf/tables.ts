@@ -3,6 +3,7 @@
 import { generationLayout, offsetOf } from "../abi/index.ts";
 import { bug, PenstockError } from "../base/index.ts";
 import type { TableSpec } from "../compile/index.ts";
+import { waitForGracePeriod } from "./grace.ts";
 import type { BpfMap } from "./map.ts";
 import type { MapMemory } from "./map-memory.ts";
 import type { BpfProgram } from "./program.ts";
@@ -17,18 +18,18 @@ export interface MapSource {
 /** Generations are counted in numbers of this size, for hundreds of thousands of years of commits. */
 const generationMost = BigInt(Number.MAX_SAFE_INTEGER);
 
-/** The tables of `specs` in the maps of a source. */
+/** Tables in the maps of a source: the part of reconciling's port that is the same wherever the maps are from. */
 export class VersionedTables {
-  readonly specs: readonly TableSpec[];
+  readonly tables: readonly TableSpec[];
   readonly #storages: ReadonlyMap<string, TableStorage>;
   readonly #ends: ReadonlyMap<string, MapMemory>;
   readonly #generation: MapMemory;
 
   /** `programs` are what program maps may refer to, in the order of the numbers that stand for them. */
-  constructor(source: MapSource, specs: readonly TableSpec[], programs: readonly BpfProgram[] = []) {
-    this.specs = specs;
-    this.#storages = new Map(specs.map((spec) => [spec.name, openStorage(spec, source, programs)]));
-    const ordered = specs.filter((spec) => spec.shape === "ordered");
+  constructor(source: MapSource, tables: readonly TableSpec[], programs: readonly BpfProgram[] = []) {
+    this.tables = tables;
+    this.#storages = new Map(tables.map((spec) => [spec.name, openStorage(spec, source, programs)]));
+    const ordered = tables.filter((spec) => spec.shape === "ordered");
     this.#ends = new Map(ordered.map(({ name }) => [name, source.map(`${name}_end`).mmap()]));
     this.#generation = source.map("generation").mmap();
   }
@@ -56,6 +57,11 @@ export class VersionedTables {
 
   commit(target: bigint): void {
     this.#store("current", target);
+  }
+
+  /** Returns when no program runs any more that was running at the call. */
+  async grace(): Promise<void> {
+    await waitForGracePeriod();
   }
 
   retire(oldest: bigint): void {
