@@ -5,8 +5,7 @@ import { startPace } from "../base/index.ts";
 import { MAP_TYPE } from "./constants.ts";
 import { type BpfMap, createMap, openMapById } from "./map.ts";
 
-/** Stale keys beyond this share of the table's size make a filter that says "maybe" too often. */
-const staleMost = 1;
+/** More stale keys than the table can hold, and than this, make a filter that says "maybe" too often. */
 const staleFloor = 1024;
 
 export class KeyFilter {
@@ -45,7 +44,7 @@ export class KeyFilter {
   async #forget(keys: Uint8Array): Promise<void> {
     const removed = keys.length / this.#table.keyBytes;
     this.#stale = this.#stale === undefined ? undefined : this.#stale + removed;
-    const most = Math.max(staleFloor, this.#table.entriesMax * staleMost);
+    const most = Math.max(staleFloor, this.#table.entriesMax);
     if (this.#stale === undefined || this.#stale > most) await this.#rebuild();
   }
 

@@ -7,7 +7,7 @@ import { checkResult, kernelError } from "./kernel-error.ts";
 import { collectMessages, type Handle, libbpf } from "./libbpf.ts";
 import { addressOf, lastErrno } from "./libc.ts";
 import { BpfMap } from "./map.ts";
-import { mapPinPath, programPinPath, reuseOpen, reusePinned } from "./object-reuse.ts";
+import { reuseOpen } from "./object-reuse.ts";
 import { mismatch, type RodataValue, writeRodata } from "./object-rodata.ts";
 import { BpfProgram } from "./program.ts";
 import { readLogTail, refusedError } from "./verifier-log.ts";
@@ -17,11 +17,7 @@ export interface ObjectOptions {
   readonly maxEntries?: Readonly<Record<string, number>>;
   /** Constants (`const volatile` in C) by variable name. */
   readonly rodata?: Readonly<Record<string, RodataValue>>;
-  /** Maps pinned in `<pinDirectory>/maps/<name>` are taken over. Nothing is pinned by loading. */
-  readonly pinDirectory?: string;
-  /** Maps that are made anew though one is pinned: for migration to another layout. */
-  readonly freshMaps?: readonly string[];
-  /** Open maps to share, by map name; they win over pinned ones and stay the caller's. */
+  /** Open maps to share, by map name; they stay the caller's. */
   readonly sharedMaps?: Readonly<Record<string, BpfMap>>;
   /** First size of the verifier log; it grows to 16 MiB as needed. */
   readonly logBytes?: number;
@@ -36,13 +32,11 @@ export class BpfObject {
   readonly maps: ReadonlyMap<string, BpfMap>;
   readonly programs: ReadonlyMap<string, BpfProgram>;
   /** Names of the maps that were taken over from pins. */
-  readonly reusedMaps: ReadonlySet<string>;
   readonly #handle: Handle;
   #open = true;
 
-  constructor(path: string, handle: Handle, reusedMaps: ReadonlySet<string>) {
+  constructor(path: string, handle: Handle) {
     this.path = path;
-    this.reusedMaps = reusedMaps;
     this.#handle = handle;
     this.maps = new Map(listMaps(handle).map(({ name, map }) => [name, wrapMap(map, name)]));
     this.programs = new Map(
@@ -64,18 +58,6 @@ export class BpfObject {
     return program;
   }
 
-  /** Pins every map that was not taken over from there as `<pinDirectory>/maps/<name>`; returns their names. */
-  pinMaps(pinDirectory: string): string[] {
-    const names = [...this.maps.keys()].filter((name) => !this.reusedMaps.has(name));
-    for (const name of names) this.map(name).pin(mapPinPath(pinDirectory, name));
-    return names;
-  }
-
-  /** Pins every program as `<pinDirectory>/programs/<name>`, replacing what is there. */
-  pinPrograms(pinDirectory: string): void {
-    for (const [name, program] of this.programs) program.pin(programPinPath(pinDirectory, name));
-  }
-
   /** Closes all maps and programs of this object. What is pinned or attached lives on. */
   close(): void {
     if (!this.#open) return;
@@ -94,11 +76,11 @@ export function openObject(path: string, options: ObjectOptions = {}): BpfObject
   for (let logBytes = options.logBytes ?? LOG_BYTES; ; logBytes *= 8) {
     const handle = openFile(path);
     try {
-      const reused = prepareMaps(handle, path, options);
+      prepareMaps(handle, path, options);
       writeRodata(handle, path, options.rodata ?? {});
       const logs = provideLogs(handle, Math.min(logBytes, LOG_BYTES_MAX));
       const { result, messages } = collectMessages(() => libbpf().bpf_object__load(handle));
-      if (result >= 0) return new BpfObject(path, handle, reused);
+      if (result >= 0) return new BpfObject(path, handle);
       // Too small a log hides the real error number behind ENOSPC.
       const logIsShort = result === -ERRNO.ENOSPC && logs.size > 0 && logBytes < LOG_BYTES_MAX;
       if (!logIsShort) throw loadError(path, -result, { logs, messages });
@@ -126,13 +108,12 @@ function openFile(path: string): Handle {
   });
 }
 
-function prepareMaps(handle: Handle, path: string, options: ObjectOptions): Set<string> {
+function prepareMaps(handle: Handle, path: string, options: ObjectOptions): void {
   const maps = listMaps(handle);
   const names = new Set(maps.map(({ name }) => name));
   for (const name of Object.keys({ ...options.maxEntries, ...options.sharedMaps })) {
     if (!names.has(name)) throw mismatch(path, `it has no map ${name}`);
   }
-  const reused = new Set<string>();
   for (const { name, map } of maps) {
     const entries = options.maxEntries?.[name];
     const call = "bpf_map__set_max_entries";
@@ -140,12 +121,8 @@ function prepareMaps(handle: Handle, path: string, options: ObjectOptions): Set<
       checkResult(libbpf()[call](map, entries), { action: "size", object: `map ${name}`, call });
     }
     const shared = options.sharedMaps?.[name];
-    if (shared !== undefined) reuseOpen(map, name, { fd: shared.fd, origin: "open" });
-    else if (options.pinDirectory !== undefined && options.freshMaps?.includes(name) !== true) {
-      if (reusePinned(map, name, options.pinDirectory)) reused.add(name);
-    }
+    if (shared !== undefined) reuseOpen(map, name, shared);
   }
-  return reused;
 }
 
 // A buffer for each program, all in one block: after a refusal the one that is not empty tells which it was.

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { expect, it } from "vitest";
 import { PenstockError } from "../../src/base/index.ts";
 import {
+  type BpfObject,
   createMap,
   createTestRunner,
   isKernelError,
@@ -122,10 +123,10 @@ describeKernel("loading an object", () => {
 
   it("leaves no descriptor behind, loaded, refused or pinned", () => {
     const directory = makePinDirectory();
+    const first = openObject(compileBpf("tables"));
     const exercise = () => {
-      const object = openObject(compileBpf("tables"), { pinDirectory: directory });
-      object.pinMaps(directory);
-      object.pinPrograms(directory);
+      const object = openObject(compileBpf("tables"));
+      pinAll(object, directory);
       openPinnedMap(mapPinPath(directory, "packets"))?.close();
       const program = openPinnedProgram(programPinPath(directory, "xdp_tables"));
       openProgramById(program?.info().id ?? 0).close();
@@ -137,7 +138,10 @@ describeKernel("loading an object", () => {
       catchError(() => openObject(compileBpf("refused"), { logBytes: 128 }));
       catchError(() => openObject(compileBpf("tables"), { maxEntries: { generation: 0xffff_ffff } }));
       catchError(() =>
-        openObject(compileBpf("tables"), { pinDirectory: directory, maxEntries: { generation: 5 } }),
+        openObject(compileBpf("tables"), {
+          sharedMaps: { generation: first.map("generation") },
+          maxEntries: { generation: 5 },
+        }),
       );
       catchError(() => openObject("/nonexistent/x.bpf.o"));
     };
@@ -145,35 +149,38 @@ describeKernel("loading an object", () => {
     const before = countDescriptors();
     for (let i = 0; i < 20; i++) exercise();
     expect(countDescriptors()).toBe(before);
+    first.close();
   });
 });
+
+function pinAll(object: BpfObject, directory: string): void {
+  for (const [name, map] of object.maps) map.pin(mapPinPath(directory, name));
+  for (const [name, program] of object.programs) program.pin(programPinPath(directory, name));
+}
 
 describeKernel("pins", () => {
   const key = new Uint8Array([1, 0, 0, 0]);
   const value = new Uint8Array([1, 2, 3, 4, 5, 6, 7, 8]);
   const maxEntries = { flows_of_a_long_name: 100 };
 
-  it("keep maps and their content for the next load", () => {
+  it("keep maps and their content for whoever opens them", () => {
     const directory = makePinDirectory();
-    const first = openObject(compileBpf("tables"), { maxEntries, pinDirectory: directory });
-    expect(first.reusedMaps.size).toBe(0);
+    const first = openObject(compileBpf("tables"), { maxEntries });
     expect(listPins(directory)).toEqual([]);
-    expect(first.pinMaps(directory).length).toBe(4);
+    pinAll(first, directory);
     first.map("flows_of_a_long_name").update(key, value);
     const id = first.map("flows_of_a_long_name").id;
     first.close();
 
-    const second = openObject(compileBpf("tables"), { maxEntries, pinDirectory: directory });
-    expect([...second.reusedMaps].sort()).toEqual([
-      "devices",
-      "flows_of_a_long_name",
-      "generation",
-      "packets",
-    ]);
+    const flows = openPinnedMap(mapPinPath(directory, "flows_of_a_long_name"), "flows_of_a_long_name");
+    if (flows === undefined) throw new Error("no pin");
+    expect(flows.id).toBe(id);
+    expect(flows.lookup(key)).toEqual(value);
+    const second = openObject(compileBpf("tables"), {
+      maxEntries,
+      sharedMaps: { flows_of_a_long_name: flows },
+    });
     expect(second.map("flows_of_a_long_name").id).toBe(id);
-    expect(second.map("flows_of_a_long_name").lookup(key)).toEqual(value);
-    expect(second.pinMaps(directory)).toEqual([]);
-    second.pinPrograms(directory);
     expect(listPins(directory).map(({ kind, name }) => `${kind} ${name}`)).toEqual([
       "map devices",
       "map flows_of_a_long_name",
@@ -185,6 +192,7 @@ describeKernel("pins", () => {
       "program xdp_tables",
     ]);
     second.close();
+    flows.close();
     expect(unpinAll(directory)).toBe(8);
     expect(listPins(directory)).toEqual([]);
   });
@@ -199,35 +207,23 @@ describeKernel("pins", () => {
     { name: "capacity", defines: [], entries: 101, wanted: "hash, key 4, value 8, 101 entries" },
   ];
   for (const { name, defines, entries, wanted } of changes) {
-    it(`of another layout are refused, naming both: ${name}`, () => {
-      const directory = makePinDirectory();
-      const first = openObject(compileBpf("tables"), { maxEntries, pinDirectory: directory });
-      first.pinMaps(directory);
-      first.close();
-      const options = { maxEntries: { flows_of_a_long_name: entries }, pinDirectory: directory };
+    it(`are not shared with an object of another layout, naming both: ${name}`, () => {
+      const first = openObject(compileBpf("tables"), { maxEntries });
+      const sharedMaps = { flows_of_a_long_name: first.map("flows_of_a_long_name") };
+      const options = { maxEntries: { flows_of_a_long_name: entries }, sharedMaps };
       const error = catchError(() => openObject(compileBpf("tables", defines), options));
       expect(error).toMatchObject({ code: "map-layout-changed", disposition: "stalled" });
       expect(error.message).toContain("Cannot reuse map flows_of_a_long_name");
       expect(error.message).toContain("hash, key 4, value 8, 100 entries, flags 0x0");
       expect(error.message).toContain(wanted);
-      // For a migration the new map is made beside the pinned one, and then takes its name.
-      const migrated = openObject(compileBpf("tables", defines), {
-        ...options,
-        freshMaps: ["flows_of_a_long_name"],
-      });
-      expect(migrated.pinMaps(directory)).toEqual(["flows_of_a_long_name"]);
-      const pinned = openPinnedMap(mapPinPath(directory, "flows_of_a_long_name"));
-      expect(pinned?.id).toBe(migrated.map("flows_of_a_long_name").id);
-      pinned?.close();
-      migrated.close();
+      first.close();
     });
   }
 
-  it("give way to maps that are shared between two objects", () => {
-    const directory = makePinDirectory();
+  it("are not needed for maps that two objects share", () => {
     const first = openObject(compileBpf("tables"));
     const sharedMaps = { generation: first.map("generation") };
-    const second = openObject(compileBpf("tables"), { sharedMaps, pinDirectory: directory });
+    const second = openObject(compileBpf("tables"), { sharedMaps });
     expect(second.map("generation").id).toBe(first.map("generation").id);
     expect(second.map("packets").id).not.toBe(first.map("packets").id);
     second.close();
