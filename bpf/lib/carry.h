@@ -27,24 +27,42 @@
 /* "PnSk": the words behind it are ours. */
 #define CARRY_TAG 0x6b536e50
 
+enum carried_flag {
+	/* @mark, @dscp are to be set. */
+	CARRIED_FLAG_MARK = 1,
+	CARRIED_FLAG_DSCP = 2,
+	/* The connection is to be judged again after each commit. */
+	CARRIED_FLAG_REEVALUATE = 4,
+};
+
 /**
  * struct carried - the XDP metadata
  * @tag: CARRY_TAG
- * @mark: for programs to come; zero
+ * @mark: for skb->mark
  * @generation: what the packet is judged by
+ * @rule_id: the rule that let the packet through; 0 if none did
+ * @mirror_to: slot of the route that a copy takes; 0 for none
+ * @dscp: what to set
+ * @flags: enum carried_flag
  *
- * Nothing here differs between packets of one generation: GRO merges only packets of equal metadata.
+ * Nothing here differs between packets of one connection and generation: GRO merges only packets of equal metadata.
  */
 struct carried {
 	__u32 tag;
 	__u32 mark;
 	__u64 generation;
+	__u32 rule_id;
+	__u16 mirror_to;
+	__u8 dscp;
+	__u8 flags;
 };
 
 _Static_assert(sizeof(struct carried) % 4 == 0 && sizeof(struct carried) <= 32,
 	       "what the kernel takes as metadata");
 
-/* Words of skb->cb. */
+/* Words of skb->cb. The second holds mirror_to << 16 | dscp << 8 | flags; the mark stands in skb->mark. */
+#define CARRY_CB_RULE 0
+#define CARRY_CB_REST 1
 #define CARRY_CB_TAG  2
 #define CARRY_CB_LOW  3
 #define CARRY_CB_HIGH 4
@@ -78,10 +96,10 @@ static __always_inline __u64 begin_xdp(struct xdp_md *ctx)
 }
 
 /*
- * Puts the generation in front of the frame; 0 if there is no room. Pointers into the packet are void afterwards,
- * as after every helper that may move it.
+ * Puts @facts in front of the frame; 0 if there is no room. Pointers into the packet are void afterwards, as after
+ * every helper that may move it.
  */
-static __always_inline int carry_xdp(struct xdp_md *ctx, __u64 at)
+static __always_inline int carry_xdp(struct xdp_md *ctx, const struct carried *facts)
 {
 	struct carried *carried = find_carried(ctx);
 
@@ -92,13 +110,15 @@ static __always_inline int carry_xdp(struct xdp_md *ctx, __u64 at)
 		if ((void *)(carried + 1) > (void *)(long)ctx->data)
 			return 0;
 	}
-	*carried = (struct carried){ .tag = CARRY_TAG, .generation = at };
+	*carried = *facts;
 	return 1;
 }
 
 static __always_inline int pass_xdp(struct xdp_md *ctx, __u64 at)
 {
-	carry_xdp(ctx, at);
+	struct carried facts = { .tag = CARRY_TAG, .generation = at };
+
+	carry_xdp(ctx, &facts);
 	return XDP_PASS;
 }
 
@@ -107,17 +127,47 @@ static __always_inline __u64 begin_tc(struct __sk_buff *skb)
 	const struct generation *record = generation_record();
 	const struct carried *carried = find_carried(skb);
 	__u64 at = (__u64)skb->cb[CARRY_CB_HIGH] << 32 | skb->cb[CARRY_CB_LOW];
+	int is_first = skb->cb[CARRY_CB_TAG] != CARRY_TAG;
 
 	if (!record)
 		return 0;
 	if (carried && is_whole(record, carried->generation))
 		at = carried->generation;
-	else if (skb->cb[CARRY_CB_TAG] != CARRY_TAG || !is_whole(record, at))
+	else if (is_first || !is_whole(record, at))
 		at = READ_ONCE(record->current);
+	if (is_first) {
+		skb->cb[CARRY_CB_RULE] = carried ? carried->rule_id : 0;
+		skb->cb[CARRY_CB_REST] =
+			carried ? carried->mirror_to << 16 | carried->dscp << 8 | carried->flags
+				: 0;
+		if (carried && carried->flags & CARRIED_FLAG_MARK)
+			skb->mark = carried->mark;
+	}
 	skb->cb[CARRY_CB_TAG] = CARRY_TAG;
 	skb->cb[CARRY_CB_LOW] = at;
 	skb->cb[CARRY_CB_HIGH] = at >> 32;
 	return at;
+}
+
+/* What came with a packet for which begin_tc() was called. */
+static __always_inline __u32 carried_rule(const struct __sk_buff *skb)
+{
+	return skb->cb[CARRY_CB_RULE];
+}
+
+static __always_inline __u8 carried_flags(const struct __sk_buff *skb)
+{
+	return skb->cb[CARRY_CB_REST];
+}
+
+static __always_inline __u8 carried_dscp(const struct __sk_buff *skb)
+{
+	return skb->cb[CARRY_CB_REST] >> 8;
+}
+
+static __always_inline __u16 carried_mirror(const struct __sk_buff *skb)
+{
+	return skb->cb[CARRY_CB_REST] >> 16;
 }
 
 /*
@@ -142,8 +192,9 @@ static __always_inline __u64 begin_tc(struct __sk_buff *skb)
 	{                                                                          \
 		__u32 zero = 0;                                                    \
 		__u64 *scratch = bpf_map_lookup_elem(&carry_scratch, &zero);       \
+		struct carried facts = { .tag = CARRY_TAG, .generation = at };     \
                                                                                    \
-		if (!carry_xdp(ctx, at) && scratch)                                \
+		if (!carry_xdp(ctx, &facts) && scratch)                            \
 			*scratch = at;                                             \
 	}                                                                          \
 	static __always_inline __u64 resume_xdp(struct xdp_md *ctx)                \

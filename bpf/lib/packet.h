@@ -95,45 +95,86 @@ struct udp_header {
 	__be16 checksum;
 };
 
+/* ICMP and ICMPv6; what stands behind the checksum depends on the type, in an echo an identifier. */
+struct icmp_header {
+	__u8 type;
+	__u8 code;
+	__be16 checksum;
+	__be16 id;
+	__be16 sequence;
+};
+
 /**
  * struct packet - what the programs know of a packet
  * @source: address in network byte order; IPv4 in the first four bytes, the rest zero
  * @destination: likewise
  * @length: bytes of the frame
+ * @ip_length: bytes of the IP packet, header included; padding does not count
+ * @sequence: of TCP, host byte order
+ * @acknowledgement: likewise
  * @source_port: host byte order, 0 without ports
  * @destination_port: likewise
+ * @icmp: type << 8 | code of ICMP and ICMPv6
+ * @echo_id: where an echo request or reply has its identifier, host byte order
+ * @window: of TCP, host byte order, not scaled
+ * @network_offset: where the IP header begins in the frame
+ * @transport_offset: where the transport header begins, or a later fragment's data
+ * @vlan: ids of the tags, the outer one first
+ * @source_mac: Ethernet source
+ * @destination_mac: Ethernet destination
  * @family: 4 or 6; 0 after parsing if the frame carries neither
  * @protocol: IANA number; of a later IPv6 fragment, what its fragment header names
  * @has_ports: TCP or UDP, and not a later fragment
+ * @has_icmp: ICMP over IPv4 or ICMPv6 over IPv6, and not a later fragment
  * @authenticated: IPv6 with an authentication header on the way to @protocol
  * @fragment: any fragment of several
  * @later_fragment: not the first one: there is no transport header
  * @tags: VLAN tags
+ * @traffic_class: TOS or traffic class: DSCP in the upper six bits
+ * @tcp_flags: the flags octet, FIN the lowest
+ * @tcp_header_length: bytes, options included
  */
 struct packet {
 	__u32 source[4];
 	__u32 destination[4];
 	__u32 length;
+	__u32 ip_length;
+	__u32 sequence;
+	__u32 acknowledgement;
 	__u16 source_port;
 	__u16 destination_port;
+	__u16 icmp;
+	__u16 echo_id;
+	__u16 window;
+	__u16 network_offset;
+	__u16 transport_offset;
+	__u16 vlan[TAGS_MAX];
+	__u8 source_mac[6];
+	__u8 destination_mac[6];
 	__u8 family;
 	__u8 protocol;
 	__u8 has_ports;
+	__u8 has_icmp;
+	__u8 authenticated;
 	__u8 fragment;
 	__u8 later_fragment;
 	__u8 tags;
-	__u8 authenticated;
-	__u8 reserved;
+	__u8 traffic_class;
+	__u8 tcp_flags;
+	__u8 tcp_header_length;
+	__u8 reserved[3];
 };
 
 /**
  * struct cursor - where the parser is
+ * @start: of the frame
  * @at: next byte
  * @end: end of what can be read directly
  * @left: bytes that belong to the packet from @at on; may be more than lie before @end, if the frame has
  *        fragments of its own, or fewer, if there is padding
  */
 struct cursor {
+	void *start;
 	void *at;
 	void *end;
 	__u32 left;
@@ -149,6 +190,18 @@ static __always_inline void *take(struct cursor *cursor, __u32 size)
 	cursor->at = header + size;
 	cursor->left -= size;
 	return header;
+}
+
+static __always_inline int parse_icmp(struct cursor *cursor, struct packet *packet)
+{
+	struct icmp_header *icmp = take(cursor, sizeof(*icmp));
+
+	if (!icmp)
+		return FW_REASON_TRUNCATED_TRANSPORT;
+	packet->has_icmp = 1;
+	packet->icmp = icmp->type << 8 | icmp->code;
+	packet->echo_id = bpf_ntohs(icmp->id);
+	return PARSED;
 }
 
 static __always_inline int parse_transport(struct cursor *cursor, struct packet *packet)
@@ -169,6 +222,11 @@ static __always_inline int parse_transport(struct cursor *cursor, struct packet 
 			return FW_REASON_TRUNCATED_TRANSPORT;
 		packet->source_port = bpf_ntohs(tcp->source);
 		packet->destination_port = bpf_ntohs(tcp->destination);
+		packet->sequence = bpf_ntohl(tcp->sequence);
+		packet->acknowledgement = bpf_ntohl(tcp->acknowledgement);
+		packet->window = bpf_ntohs(tcp->window);
+		packet->tcp_flags = tcp->flags;
+		packet->tcp_header_length = data_offset * 4;
 		packet->has_ports = 1;
 		return PARSED;
 	}
@@ -190,13 +248,9 @@ static __always_inline int parse_transport(struct cursor *cursor, struct packet 
 		return PARSED;
 	}
 	case PROTOCOL_ICMP:
-		if (packet->family == 4 && !take(cursor, 8))
-			return FW_REASON_TRUNCATED_TRANSPORT;
-		return PARSED;
+		return packet->family == 4 ? parse_icmp(cursor, packet) : PARSED;
 	case PROTOCOL_ICMPV6:
-		if (packet->family == 6 && !take(cursor, 8))
-			return FW_REASON_TRUNCATED_TRANSPORT;
-		return PARSED;
+		return packet->family == 6 ? parse_icmp(cursor, packet) : PARSED;
 	}
 	return PARSED;
 }
@@ -240,11 +294,15 @@ static __always_inline int parse_ipv4(struct cursor *cursor, struct packet *pack
 
 	packet->family = 4;
 	packet->protocol = ip->protocol;
+	packet->traffic_class = ip->tos;
+	packet->ip_length = total_length;
+	packet->network_offset = (void *)ip - cursor->start;
 	packet->source[0] = ip->source;
 	packet->destination[0] = ip->destination;
 
 	cursor->at = (void *)ip + header_length;
 	cursor->left = total_length - header_length;
+	packet->transport_offset = cursor->at - cursor->start;
 	fragment = bpf_ntohs(ip->fragment);
 	reason = note_fragment(packet, fragment & 0x1fff, fragment & 0x2000, cursor->left);
 	if (reason != PARSED || packet->later_fragment)
@@ -332,10 +390,14 @@ static __always_inline int parse_ipv6(struct cursor *cursor, struct packet *pack
 
 	packet->family = 6;
 	packet->protocol = ip->next_header;
+	packet->traffic_class = ip->version_class << 4 | ip->class_flow >> 4;
+	packet->ip_length = sizeof(*ip) + payload_length;
+	packet->network_offset = (void *)ip - cursor->start;
 	__builtin_memcpy(packet->source, ip->source, sizeof(packet->source));
 	__builtin_memcpy(packet->destination, ip->destination, sizeof(packet->destination));
 
 	reason = skip_extension_headers(cursor, packet);
+	packet->transport_offset = cursor->at - cursor->start;
 	if (reason != PARSED || packet->later_fragment)
 		return reason;
 	return parse_transport(cursor, packet);
@@ -348,13 +410,16 @@ static __always_inline int parse_ipv6(struct cursor *cursor, struct packet *pack
 static __always_inline int parse_frame(void *data, void *data_end, __u32 length,
 				       struct packet *packet)
 {
-	struct cursor cursor = { .at = data, .end = data_end, .left = length };
+	struct cursor cursor = { .start = data, .at = data, .end = data_end, .left = length };
 	struct ethernet_header *ethernet = take(&cursor, sizeof(*ethernet));
 	__u16 ethertype;
 
 	packet->length = length;
 	if (!ethernet)
 		return FW_REASON_TRUNCATED_ETHERNET;
+	__builtin_memcpy(packet->source_mac, ethernet->source, sizeof(packet->source_mac));
+	__builtin_memcpy(packet->destination_mac, ethernet->destination,
+			 sizeof(packet->destination_mac));
 	ethertype = bpf_ntohs(ethernet->ethertype);
 	for (int i = 0; i <= TAGS_MAX; i++) {
 		struct tag_header *tag;
@@ -366,6 +431,7 @@ static __always_inline int parse_frame(void *data, void *data_end, __u32 length,
 		tag = take(&cursor, sizeof(*tag));
 		if (!tag)
 			return FW_REASON_TRUNCATED_VLAN;
+		packet->vlan[i] = bpf_ntohs(tag->tag) & 0xfff;
 		packet->tags++;
 		ethertype = bpf_ntohs(tag->ethertype);
 	}

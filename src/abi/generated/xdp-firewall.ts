@@ -2,6 +2,44 @@
 import { defineCodec, type StructCodec } from "../codec.ts";
 import type { EnumLayout, GeneratedAbi, MapLayout, ProgramLayout, StructLayout } from "../layout.ts";
 
+/** enum carried_flag: the number of each name. */
+export const CarriedFlag = {
+  mark: 1,
+  dscp: 2,
+  reevaluate: 4,
+} as const;
+
+export type CarriedFlag = keyof typeof CarriedFlag;
+
+/** The name of each number of enum carried_flag. */
+export const carriedFlagNames: Readonly<Record<number, CarriedFlag>> = {
+  1: "mark",
+  2: "dscp",
+  4: "reevaluate",
+};
+
+export const carriedFlagEnum = { name: "carried_flag", values: CarriedFlag } as const satisfies EnumLayout;
+
+/** enum connection_state: the number of each name. */
+export const ConnectionState = {
+  new: 1,
+  established: 2,
+  related: 4,
+  invalid: 8,
+} as const;
+
+export type ConnectionState = keyof typeof ConnectionState;
+
+/** The name of each number of enum connection_state. */
+export const connectionStateNames: Readonly<Record<number, ConnectionState>> = {
+  1: "new",
+  2: "established",
+  4: "related",
+  8: "invalid",
+};
+
+export const connectionStateEnum = { name: "connection_state", values: ConnectionState } as const satisfies EnumLayout;
+
 /** enum event_flag: the number of each name. */
 export const EventFlag = {
   ipv6: 1,
@@ -62,6 +100,7 @@ export const FwAction = {
   pass: 1,
   drop: 2,
   log: 3,
+  reject: 4,
 } as const;
 
 export type FwAction = keyof typeof FwAction;
@@ -72,6 +111,7 @@ export const fwActionNames: readonly FwAction[] = [
   "pass",
   "drop",
   "log",
+  "reject",
 ];
 
 export const fwActionEnum = { name: "fw_action", values: FwAction } as const satisfies EnumLayout;
@@ -95,6 +135,24 @@ export const fwFamilyNames: Readonly<Record<number, FwFamily>> = {
 };
 
 export const fwFamilyEnum = { name: "fw_family", values: FwFamily } as const satisfies EnumLayout;
+
+/** enum fw_fragment: the number of each name. */
+export const FwFragment = {
+  whole: 1,
+  first: 2,
+  later: 4,
+} as const;
+
+export type FwFragment = keyof typeof FwFragment;
+
+/** The name of each number of enum fw_fragment. */
+export const fwFragmentNames: Readonly<Record<number, FwFragment>> = {
+  1: "whole",
+  2: "first",
+  4: "later",
+};
+
+export const fwFragmentEnum = { name: "fw_fragment", values: FwFragment } as const satisfies EnumLayout;
 
 /** enum fw_reason: the number of each name. */
 export const FwReason = {
@@ -148,6 +206,30 @@ export const fwReasonNames: readonly FwReason[] = [
 
 export const fwReasonEnum = { name: "fw_reason", values: FwReason } as const satisfies EnumLayout;
 
+/** enum fw_reject: the number of each name. */
+export const FwReject = {
+  auto: 0,
+  reset: 1,
+  port: 2,
+  host: 3,
+  network: 4,
+  prohibited: 5,
+} as const;
+
+export type FwReject = keyof typeof FwReject;
+
+/** The name of each number of enum fw_reject. */
+export const fwRejectNames: readonly FwReject[] = [
+  "auto",
+  "reset",
+  "port",
+  "host",
+  "network",
+  "prohibited",
+];
+
+export const fwRejectEnum = { name: "fw_reject", values: FwReject } as const satisfies EnumLayout;
+
 /** enum fw_rule_flag: the number of each name. */
 export const FwRuleFlag = {
   audit: 1,
@@ -158,6 +240,23 @@ export const FwRuleFlag = {
   "destination-not": 32,
   ports: 64,
   default: 128,
+  icmp: 256,
+  interfaces: 512,
+  "interfaces-not": 1024,
+  dscp: 2048,
+  length: 4096,
+  "tcp-flags": 8192,
+  states: 16384,
+  fragments: 32768,
+  "source-mac": 65536,
+  "source-mac-not": 131072,
+  "destination-mac": 262144,
+  "destination-mac-not": 524288,
+  "outer-vlan": 1048576,
+  "inner-vlan": 2097152,
+  "set-mark": 4194304,
+  "set-dscp": 8388608,
+  reevaluate: 16777216,
 } as const;
 
 export type FwRuleFlag = keyof typeof FwRuleFlag;
@@ -172,9 +271,42 @@ export const fwRuleFlagNames: Readonly<Record<number, FwRuleFlag>> = {
   32: "destination-not",
   64: "ports",
   128: "default",
+  256: "icmp",
+  512: "interfaces",
+  1024: "interfaces-not",
+  2048: "dscp",
+  4096: "length",
+  8192: "tcp-flags",
+  16384: "states",
+  32768: "fragments",
+  65536: "source-mac",
+  131072: "source-mac-not",
+  262144: "destination-mac",
+  524288: "destination-mac-not",
+  1048576: "outer-vlan",
+  2097152: "inner-vlan",
+  4194304: "set-mark",
+  8388608: "set-dscp",
+  16777216: "reevaluate",
 };
 
 export const fwRuleFlagEnum = { name: "fw_rule_flag", values: FwRuleFlag } as const satisfies EnumLayout;
+
+/** enum fw_vlan: the number of each name. */
+export const FwVlan = {
+  none: 32768,
+  any: 32769,
+} as const;
+
+export type FwVlan = keyof typeof FwVlan;
+
+/** The name of each number of enum fw_vlan. */
+export const fwVlanNames: Readonly<Record<number, FwVlan>> = {
+  32768: "none",
+  32769: "any",
+};
+
+export const fwVlanEnum = { name: "fw_vlan", values: FwVlan } as const satisfies EnumLayout;
 
 /** enum id_space: the number of each name. */
 export const IdSpace = {
@@ -690,6 +822,35 @@ export const fwEndpointCodec: StructCodec<FwEndpoint> = defineCodec<FwEndpoint>(
   }),
 }));
 
+/** struct fw_macs, 32 bytes. */
+export interface FwMacs {
+  /** Bytes 0 to 23: bytes[6][4]. */
+  readonly address: readonly [Uint8Array, Uint8Array, Uint8Array, Uint8Array];
+  /** Bytes 24 to 24: uint8. */
+  readonly count: number;
+}
+
+export const fwMacsLayout = {
+  name: "fw_macs",
+  size: 32,
+  fields: [
+    { name: "address", offset: 0, size: 24, type: { kind: "array", element: { kind: "bytes", length: 6 }, count: 4 } },
+    { name: "count", offset: 24, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "reserved", offset: 25, size: 7, type: { kind: "bytes", length: 7 }, padding: true },
+  ],
+} as const satisfies StructLayout;
+
+export const fwMacsCodec: StructCodec<FwMacs> = defineCodec<FwMacs>(fwMacsLayout, (fields) => ({
+  write(bytes, at, value) {
+    fields.address.write(bytes, at, value.address);
+    fields.count.write(bytes, at, value.count);
+  },
+  read: (bytes, at) => ({
+    address: fields.address.read(bytes, at),
+    count: fields.count.read(bytes, at),
+  }),
+}));
+
 /** struct port_range, 4 bytes. */
 export interface PortRange {
   /** Bytes 0 to 1: uint16. */
@@ -718,56 +879,120 @@ export const portRangeCodec: StructCodec<PortRange> = defineCodec<PortRange>(por
   }),
 }));
 
-/** struct fw_rule, 248 bytes. */
+/** struct fw_rule, 376 bytes. */
 export interface FwRule {
   /** Bytes 0 to 7: uint64. */
   readonly groups: bigint;
   /** Bytes 8 to 39: uint64[4]. */
   readonly protocols: readonly [bigint, bigint, bigint, bigint];
-  /** Bytes 40 to 103: struct fw_endpoint. */
-  readonly source: FwEndpoint;
-  /** Bytes 104 to 167: struct fw_endpoint. */
-  readonly destination: FwEndpoint;
-  /** Bytes 168 to 199: struct port_range[8]. */
-  readonly sourcePorts: readonly PortRange[];
-  /** Bytes 200 to 231: struct port_range[8]. */
-  readonly destinationPorts: readonly PortRange[];
-  /** Bytes 232 to 235: uint32. */
+  /** Bytes 40 to 43: uint32. */
   readonly ruleId: number;
-  /** Bytes 236 to 239: uint32. */
+  /** Bytes 44 to 47: uint32. */
   readonly part: number;
-  /** Bytes 240 to 241: uint16. */
-  readonly documentId: number;
-  /** Bytes 242 to 243: uint16. */
+  /** Bytes 48 to 51: uint32. */
   readonly flags: number;
-  /** Bytes 244 to 244: uint8. */
+  /** Bytes 52 to 55: uint32. */
+  readonly mark: number;
+  /** Bytes 56 to 56: uint8. */
   readonly action: number;
-  /** Bytes 245 to 245: uint8. */
+  /** Bytes 57 to 57: uint8. */
   readonly family: number;
-  /** Bytes 246 to 246: uint8. */
+  /** Bytes 58 to 58: uint8. */
   readonly sourcePortCount: number;
-  /** Bytes 247 to 247: uint8. */
+  /** Bytes 59 to 59: uint8. */
   readonly destinationPortCount: number;
+  /** Bytes 60 to 60: uint8. */
+  readonly states: number;
+  /** Bytes 61 to 61: uint8. */
+  readonly fragments: number;
+  /** Bytes 62 to 62: uint8. */
+  readonly tcpFlags: number;
+  /** Bytes 63 to 63: uint8. */
+  readonly tcpMask: number;
+  /** Bytes 64 to 127: struct fw_endpoint. */
+  readonly source: FwEndpoint;
+  /** Bytes 128 to 191: struct fw_endpoint. */
+  readonly destination: FwEndpoint;
+  /** Bytes 192 to 223: struct port_range[8]. */
+  readonly sourcePorts: readonly PortRange[];
+  /** Bytes 224 to 255: struct port_range[8]. */
+  readonly destinationPorts: readonly PortRange[];
+  /** Bytes 256 to 257: uint16. */
+  readonly outerVlan: number;
+  /** Bytes 258 to 259: uint16. */
+  readonly innerVlan: number;
+  /** Bytes 260 to 261: uint16. */
+  readonly lengthMin: number;
+  /** Bytes 262 to 263: uint16. */
+  readonly lengthMax: number;
+  /** Bytes 264 to 271: uint64. */
+  readonly interfaces: bigint;
+  /** Bytes 272 to 279: uint64. */
+  readonly dscps: bigint;
+  /** Bytes 280 to 311: struct fw_macs. */
+  readonly sourceMacs: FwMacs;
+  /** Bytes 312 to 343: struct fw_macs. */
+  readonly destinationMacs: FwMacs;
+  /** Bytes 344 to 347: uint32. */
+  readonly sourceConnections: number;
+  /** Bytes 348 to 351: uint32. */
+  readonly connections: number;
+  /** Bytes 352 to 355: uint32. */
+  readonly blockS: number;
+  /** Bytes 356 to 359: uint32. */
+  readonly routeTo: number;
+  /** Bytes 360 to 363: uint32. */
+  readonly replyTo: number;
+  /** Bytes 364 to 367: uint32. */
+  readonly mirrorTo: number;
+  /** Bytes 368 to 369: uint16. */
+  readonly documentId: number;
+  /** Bytes 370 to 370: uint8. */
+  readonly dscp: number;
+  /** Bytes 371 to 371: uint8. */
+  readonly reject: number;
 }
 
 export const fwRuleLayout = {
   name: "fw_rule",
-  size: 248,
+  size: 376,
   fields: [
     { name: "groups", offset: 0, size: 8, type: { kind: "uint", bits: 64, bigEndian: false } },
     { name: "protocols", offset: 8, size: 32, type: { kind: "array", element: { kind: "uint", bits: 64, bigEndian: false }, count: 4 } },
-    { name: "source", offset: 40, size: 64, type: { kind: "struct", layout: fwEndpointLayout } },
-    { name: "destination", offset: 104, size: 64, type: { kind: "struct", layout: fwEndpointLayout } },
-    { name: "sourcePorts", offset: 168, size: 32, type: { kind: "array", element: { kind: "struct", layout: portRangeLayout }, count: 8 } },
-    { name: "destinationPorts", offset: 200, size: 32, type: { kind: "array", element: { kind: "struct", layout: portRangeLayout }, count: 8 } },
-    { name: "ruleId", offset: 232, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
-    { name: "part", offset: 236, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
-    { name: "documentId", offset: 240, size: 2, type: { kind: "uint", bits: 16, bigEndian: false } },
-    { name: "flags", offset: 242, size: 2, type: { kind: "uint", bits: 16, bigEndian: false } },
-    { name: "action", offset: 244, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
-    { name: "family", offset: 245, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
-    { name: "sourcePortCount", offset: 246, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
-    { name: "destinationPortCount", offset: 247, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "ruleId", offset: 40, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "part", offset: 44, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "flags", offset: 48, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "mark", offset: 52, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "action", offset: 56, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "family", offset: 57, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "sourcePortCount", offset: 58, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "destinationPortCount", offset: 59, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "states", offset: 60, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "fragments", offset: 61, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "tcpFlags", offset: 62, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "tcpMask", offset: 63, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "source", offset: 64, size: 64, type: { kind: "struct", layout: fwEndpointLayout } },
+    { name: "destination", offset: 128, size: 64, type: { kind: "struct", layout: fwEndpointLayout } },
+    { name: "sourcePorts", offset: 192, size: 32, type: { kind: "array", element: { kind: "struct", layout: portRangeLayout }, count: 8 } },
+    { name: "destinationPorts", offset: 224, size: 32, type: { kind: "array", element: { kind: "struct", layout: portRangeLayout }, count: 8 } },
+    { name: "outerVlan", offset: 256, size: 2, type: { kind: "uint", bits: 16, bigEndian: false } },
+    { name: "innerVlan", offset: 258, size: 2, type: { kind: "uint", bits: 16, bigEndian: false } },
+    { name: "lengthMin", offset: 260, size: 2, type: { kind: "uint", bits: 16, bigEndian: false } },
+    { name: "lengthMax", offset: 262, size: 2, type: { kind: "uint", bits: 16, bigEndian: false } },
+    { name: "interfaces", offset: 264, size: 8, type: { kind: "uint", bits: 64, bigEndian: false } },
+    { name: "dscps", offset: 272, size: 8, type: { kind: "uint", bits: 64, bigEndian: false } },
+    { name: "sourceMacs", offset: 280, size: 32, type: { kind: "struct", layout: fwMacsLayout } },
+    { name: "destinationMacs", offset: 312, size: 32, type: { kind: "struct", layout: fwMacsLayout } },
+    { name: "sourceConnections", offset: 344, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "connections", offset: 348, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "blockS", offset: 352, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "routeTo", offset: 356, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "replyTo", offset: 360, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "mirrorTo", offset: 364, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "documentId", offset: 368, size: 2, type: { kind: "uint", bits: 16, bigEndian: false } },
+    { name: "dscp", offset: 370, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "reject", offset: 371, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "reserved", offset: 372, size: 4, type: { kind: "bytes", length: 4 }, padding: true },
   ],
 } as const satisfies StructLayout;
 
@@ -775,51 +1000,93 @@ export const fwRuleCodec: StructCodec<FwRule> = defineCodec<FwRule>(fwRuleLayout
   write(bytes, at, value) {
     fields.groups.write(bytes, at, value.groups);
     fields.protocols.write(bytes, at, value.protocols);
-    fields.source.write(bytes, at, value.source);
-    fields.destination.write(bytes, at, value.destination);
-    fields.sourcePorts.write(bytes, at, value.sourcePorts);
-    fields.destinationPorts.write(bytes, at, value.destinationPorts);
     fields.ruleId.write(bytes, at, value.ruleId);
     fields.part.write(bytes, at, value.part);
-    fields.documentId.write(bytes, at, value.documentId);
     fields.flags.write(bytes, at, value.flags);
+    fields.mark.write(bytes, at, value.mark);
     fields.action.write(bytes, at, value.action);
     fields.family.write(bytes, at, value.family);
     fields.sourcePortCount.write(bytes, at, value.sourcePortCount);
     fields.destinationPortCount.write(bytes, at, value.destinationPortCount);
+    fields.states.write(bytes, at, value.states);
+    fields.fragments.write(bytes, at, value.fragments);
+    fields.tcpFlags.write(bytes, at, value.tcpFlags);
+    fields.tcpMask.write(bytes, at, value.tcpMask);
+    fields.source.write(bytes, at, value.source);
+    fields.destination.write(bytes, at, value.destination);
+    fields.sourcePorts.write(bytes, at, value.sourcePorts);
+    fields.destinationPorts.write(bytes, at, value.destinationPorts);
+    fields.outerVlan.write(bytes, at, value.outerVlan);
+    fields.innerVlan.write(bytes, at, value.innerVlan);
+    fields.lengthMin.write(bytes, at, value.lengthMin);
+    fields.lengthMax.write(bytes, at, value.lengthMax);
+    fields.interfaces.write(bytes, at, value.interfaces);
+    fields.dscps.write(bytes, at, value.dscps);
+    fields.sourceMacs.write(bytes, at, value.sourceMacs);
+    fields.destinationMacs.write(bytes, at, value.destinationMacs);
+    fields.sourceConnections.write(bytes, at, value.sourceConnections);
+    fields.connections.write(bytes, at, value.connections);
+    fields.blockS.write(bytes, at, value.blockS);
+    fields.routeTo.write(bytes, at, value.routeTo);
+    fields.replyTo.write(bytes, at, value.replyTo);
+    fields.mirrorTo.write(bytes, at, value.mirrorTo);
+    fields.documentId.write(bytes, at, value.documentId);
+    fields.dscp.write(bytes, at, value.dscp);
+    fields.reject.write(bytes, at, value.reject);
   },
   read: (bytes, at) => ({
     groups: fields.groups.read(bytes, at),
     protocols: fields.protocols.read(bytes, at),
-    source: fields.source.read(bytes, at),
-    destination: fields.destination.read(bytes, at),
-    sourcePorts: fields.sourcePorts.read(bytes, at),
-    destinationPorts: fields.destinationPorts.read(bytes, at),
     ruleId: fields.ruleId.read(bytes, at),
     part: fields.part.read(bytes, at),
-    documentId: fields.documentId.read(bytes, at),
     flags: fields.flags.read(bytes, at),
+    mark: fields.mark.read(bytes, at),
     action: fields.action.read(bytes, at),
     family: fields.family.read(bytes, at),
     sourcePortCount: fields.sourcePortCount.read(bytes, at),
     destinationPortCount: fields.destinationPortCount.read(bytes, at),
+    states: fields.states.read(bytes, at),
+    fragments: fields.fragments.read(bytes, at),
+    tcpFlags: fields.tcpFlags.read(bytes, at),
+    tcpMask: fields.tcpMask.read(bytes, at),
+    source: fields.source.read(bytes, at),
+    destination: fields.destination.read(bytes, at),
+    sourcePorts: fields.sourcePorts.read(bytes, at),
+    destinationPorts: fields.destinationPorts.read(bytes, at),
+    outerVlan: fields.outerVlan.read(bytes, at),
+    innerVlan: fields.innerVlan.read(bytes, at),
+    lengthMin: fields.lengthMin.read(bytes, at),
+    lengthMax: fields.lengthMax.read(bytes, at),
+    interfaces: fields.interfaces.read(bytes, at),
+    dscps: fields.dscps.read(bytes, at),
+    sourceMacs: fields.sourceMacs.read(bytes, at),
+    destinationMacs: fields.destinationMacs.read(bytes, at),
+    sourceConnections: fields.sourceConnections.read(bytes, at),
+    connections: fields.connections.read(bytes, at),
+    blockS: fields.blockS.read(bytes, at),
+    routeTo: fields.routeTo.read(bytes, at),
+    replyTo: fields.replyTo.read(bytes, at),
+    mirrorTo: fields.mirrorTo.read(bytes, at),
+    documentId: fields.documentId.read(bytes, at),
+    dscp: fields.dscp.read(bytes, at),
+    reject: fields.reject.read(bytes, at),
   }),
 }));
 
-/** struct fw_rules_value, 504 bytes. */
+/** struct fw_rules_value, 760 bytes. */
 export interface FwRulesValue {
   /** Bytes 0 to 7: uint64. */
   readonly version: bigint;
-  /** Bytes 8 to 503: struct fw_rule[2]. */
+  /** Bytes 8 to 759: struct fw_rule[2]. */
   readonly side: readonly [FwRule, FwRule];
 }
 
 export const fwRulesValueLayout = {
   name: "fw_rules_value",
-  size: 504,
+  size: 760,
   fields: [
     { name: "version", offset: 0, size: 8, type: { kind: "uint", bits: 64, bigEndian: false } },
-    { name: "side", offset: 8, size: 496, type: { kind: "array", element: { kind: "struct", layout: fwRuleLayout }, count: 2 } },
+    { name: "side", offset: 8, size: 752, type: { kind: "array", element: { kind: "struct", layout: fwRuleLayout }, count: 2 } },
   ],
 } as const satisfies StructLayout;
 
@@ -1107,7 +1374,7 @@ export const xdpFirewallMaps = {
     name: "fw_rules",
     type: 2,
     keySize: 4,
-    valueSize: 504,
+    valueSize: 760,
     maxEntries: 16384,
     flags: 1024,
     keyType: { kind: "uint", bits: 32, bigEndian: false },
@@ -1189,6 +1456,7 @@ export const xdpFirewallAbi = {
     directoryValueLayout,
     eventBudgetLayout,
     fwEndpointLayout,
+    fwMacsLayout,
     fwRuleLayout,
     fwRulesValueLayout,
     fwSettingsLayout,
@@ -1199,13 +1467,18 @@ export const xdpFirewallAbi = {
     portRangeLayout,
   ],
   enums: [
+    carriedFlagEnum,
+    connectionStateEnum,
     eventFlagEnum,
     eventKindEnum,
     eventLayoutEnum,
     fwActionEnum,
     fwFamilyEnum,
+    fwFragmentEnum,
     fwReasonEnum,
+    fwRejectEnum,
     fwRuleFlagEnum,
+    fwVlanEnum,
     idSpaceEnum,
     ownerEnum,
     presenceEnum,
@@ -1213,5 +1486,5 @@ export const xdpFirewallAbi = {
   ],
   maps: xdpFirewallMaps,
   programs: xdpFirewallPrograms,
-  layoutDigest: "109b101c2a9b560c6025dcb25271e9259cd9245798f242ea9a59dee792b5edf4",
+  layoutDigest: "58c62dfd77de576a79e7a4922101601e171a43cad937acc6db5510e24c7f0868",
 } as const satisfies GeneratedAbi;

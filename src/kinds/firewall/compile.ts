@@ -13,7 +13,7 @@ import {
 import { compareText } from "../../base/index.ts";
 import type { CompileContext, Origin } from "../../compile/index.ts";
 import { type FirewallRule, type PolicyDocument, suggestWord } from "../../policy/index.ts";
-import { compileEndpoint, emptyEndpoint } from "./endpoint.ts";
+import { compileEndpoint } from "./endpoint.ts";
 import { expiryOf, isExpired } from "./expiry.ts";
 import { invertRanges, type PortRange, parsePorts, protocolNumbers } from "./ports.ts";
 import { firewallProgram, ruleTable } from "./tables.ts";
@@ -155,20 +155,13 @@ class DocumentCompiler {
 
   #emptyRule(at: Origin, name: string): FwRule {
     return {
+      ...blankRule,
       groups: this.#groups,
       protocols: allProtocols,
-      source: emptyEndpoint,
-      destination: emptyEndpoint,
-      sourcePorts: padRanges([]),
-      destinationPorts: padRanges([]),
       ruleId: this.#context.id("rule", `${this.#document.name}/${name}`, at),
-      part: 0,
       documentId: this.#documentId,
-      flags: 0,
       action: FwAction.pass,
       family: FwFamily["any-ip"],
-      sourcePortCount: 0,
-      destinationPortCount: 0,
     };
   }
 
@@ -259,6 +252,9 @@ const lookedThrough: readonly number[] = [0, 43, 44, 60];
 
 /** Records that one rule may become: lists of ports on both sides multiply. */
 const partsMax = 64;
+
+/** Asks for nothing, sets nothing, limits nothing. */
+const blankRule = fwRuleCodec.decode(new Uint8Array(fwRuleCodec.size));
 
 const allProtocols: Protocols = [
   0xffffffffffffffffn,

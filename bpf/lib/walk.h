@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* One packet's way through the rules, and whether a rule matches it. */
+#pragma once
+
+#include "lib/packet.h"
+#include "lib/rule.h"
+
+/* What is known of the sets that a packet's address is in; only the first 64 ids are remembered. */
+struct membership {
+	__u64 known;
+	__u64 member;
+};
+
+/**
+ * struct walk - one packet's way through the rules
+ * @verdict: enum verdict of the rule that decided, 0 if none did
+ * @by_default: whether that rule was a document's default
+ * @audited_document: the audit document that has matched: the rest of it is skipped
+ * @state: enum connection_state of the packet
+ */
+struct walk {
+	struct packet packet;
+	struct membership source_sets;
+	struct membership destination_sets;
+	__u64 generation;
+	__u64 groups;
+	__u32 interface;
+	__u32 audited_document;
+	__u32 events_per_second;
+	__u8 verdict;
+	__u8 by_default;
+	__u8 state;
+	__u8 reserved;
+};
+
+static __always_inline int look_up_set(const struct walk *walk, const __u32 *address, __u32 set_id)
+{
+	if (walk->packet.family == 4) {
+		struct address_key_v4 key = { .prefix_length = HOST_LENGTH(key), .set_id = set_id };
+
+		__builtin_memcpy(key.address, address, sizeof(key.address));
+		return !!look_up_address_set_v4(&key, walk->generation);
+	} else {
+		struct address_key_v6 key = { .prefix_length = HOST_LENGTH(key), .set_id = set_id };
+
+		__builtin_memcpy(key.address, address, sizeof(key.address));
+		return !!look_up_address_set_v6(&key, walk->generation);
+	}
+}
+
+/*
+ * The functions below that are neither static nor inline are verified once, for any argument, instead of once
+ * for each way that leads to them: this keeps the program far below the verifier's limit.
+ */
+
+/* 1 if set @set_id holds the packet's source or destination address. */
+__noinline int in_set(struct walk *walk, __u32 set_id, int source)
+{
+	struct membership *membership;
+	__u64 bit = set_id < 64 ? 1ULL << set_id : 0;
+	int member;
+
+	if (!walk)
+		return 0;
+	membership = source ? &walk->source_sets : &walk->destination_sets;
+	if (membership->known & bit)
+		return !!(membership->member & bit);
+	member = look_up_set(walk, source ? walk->packet.source : walk->packet.destination, set_id);
+	membership->known |= bit;
+	if (member)
+		membership->member |= bit;
+	return member;
+}
+
+/* 1 if the endpoint's prefix or one of its sets holds the packet's source or destination address. */
+__noinline int in_endpoint(struct walk *walk, const struct fw_endpoint *endpoint, int source)
+{
+	const __u32 *address, *value, *mask;
+
+	if (!walk || !endpoint)
+		return 0;
+	address = source ? walk->packet.source : walk->packet.destination;
+	value = (const __u32 *)endpoint->address;
+	mask = (const __u32 *)endpoint->mask;
+	if (endpoint->family == walk->packet.family && !((address[0] ^ value[0]) & mask[0]) &&
+	    !((address[1] ^ value[1]) & mask[1]) && !((address[2] ^ value[2]) & mask[2]) &&
+	    !((address[3] ^ value[3]) & mask[3]))
+		return 1;
+	for (int i = 0; i < ENDPOINT_SETS; i++) {
+		if (!endpoint->sets[i])
+			return 0;
+		if (in_set(walk, endpoint->sets[i], source))
+			return 1;
+	}
+	return 0;
+}
+
+static __always_inline int in_ports(const struct port_range *ranges, __u32 count, __u16 port)
+{
+	for (__u32 i = 0; i < PORT_RANGES; i++) {
+		if (i >= count)
+			return count == 0;
+		if (port >= ranges[i].first && port <= ranges[i].last)
+			return 1;
+	}
+	return 0;
+}
+
+static __always_inline int names_protocol(const struct fw_rule *rule, __u8 protocol)
+{
+	return rule->protocols[protocol >> 6] >> (protocol & 63) & 1;
+}
+
+/* The cheapest and most selective fields first. */
+static __always_inline int rule_matches(struct walk *walk, const struct fw_rule *rule)
+{
+	const struct packet *packet = &walk->packet;
+
+	if (!(rule->groups & walk->groups))
+		return 0;
+	if (rule->family != packet->family &&
+	    (rule->family != FW_FAMILY_ANY_IP || packet->family == FW_FAMILY_NON_IP))
+		return 0;
+	if (!names_protocol(rule, packet->protocol) &&
+	    !(packet->authenticated && names_protocol(rule, PROTOCOL_AH)))
+		return 0;
+	if (rule->flags & FW_RULE_FLAG_PORTS) {
+		if (!packet->has_ports)
+			return 0;
+		if (!in_ports(rule->destination_ports, rule->destination_port_count,
+			      packet->destination_port))
+			return 0;
+		if (!in_ports(rule->source_ports, rule->source_port_count, packet->source_port))
+			return 0;
+	}
+	if ((rule->flags & FW_RULE_FLAG_SOURCE) &&
+	    in_endpoint(walk, &rule->source, 1) == !!(rule->flags & FW_RULE_FLAG_SOURCE_NOT))
+		return 0;
+	if ((rule->flags & FW_RULE_FLAG_DESTINATION) &&
+	    in_endpoint(walk, &rule->destination, 0) ==
+		    !!(rule->flags & FW_RULE_FLAG_DESTINATION_NOT))
+		return 0;
+	return 1;
+}
