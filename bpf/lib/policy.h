@@ -60,11 +60,13 @@ KEYED_TABLE(directory, struct directory_key, struct directory_name, text[0], 409
  * struct interface_binding - what applies to packets that arrive on an interface
  * @groups: bit i is set if the interface is in the interface group with id i
  * @present: 0 means that no policy applies here (absent)
+ * @conntrack: slot of ct_settings; 0 if connections are not tracked here
  */
 struct interface_binding {
 	__u64 groups;
 	__u8 present;
-	__u8 reserved[7];
+	__u8 conntrack;
+	__u8 reserved[6];
 };
 
 /* Written by the agent, read once per packet. Keyed by ifindex: interfaces come and go, so not an array. */

@@ -72,6 +72,8 @@ export class LayoutReader {
           : { kind: "array", element, count: target.count };
       }
       case "struct":
+        // What keeps its members to itself is the kernel's (struct bpf_timer): user space sees zeros there.
+        if (target.members.length === 0 && target.size > 0) return { kind: "bytes", length: target.size };
         return { kind: "struct", layout: this.#readStruct(target, where) };
       case "enum":
       case "enum64":
