@@ -4,5 +4,6 @@ export * from "./diagnostics.ts";
 export * from "./errors.ts";
 export * from "./pace.ts";
 export * from "./packet.ts";
+export * from "./ports.ts";
 export * from "./prefix.ts";
 export * from "./revision.ts";

@@ -11,9 +11,15 @@ import type { LimitsConfiguration } from "../policy/index.ts";
 import { addressSetKind } from "./address-set/index.ts";
 import { firewallKind } from "./firewall/index.ts";
 import { interfaceGroupKind } from "./interface-group/index.ts";
+import { portSetKind } from "./port-set/index.ts";
 
 /** Every policy kind, in the order in which they are compiled. */
-export const kinds: readonly KindDefinition[] = [interfaceGroupKind, addressSetKind, firewallKind];
+export const kinds: readonly KindDefinition[] = [
+  interfaceGroupKind,
+  addressSetKind,
+  portSetKind,
+  firewallKind,
+];
 
 /** Every table that policy fills, the applied revision last: it says that all the others are complete. */
 export const policyTables: readonly TableSpec[] = [

@@ -11,18 +11,19 @@ export type {
   ScheduleConfiguration,
   SourceConfiguration,
 } from "./generated/agent-configuration.ts";
-export type { Metadata, NodeSelector } from "./generated/common.ts";
+export type { Metadata, NodeSelector, PortList } from "./generated/common.ts";
 export type {
   Firewall,
   FirewallEndpoint,
   FirewallMatch,
-  FirewallPortList,
+  FirewallPortChoice,
   FirewallPorts,
   FirewallProtocol,
   FirewallRule,
   FirewallSpec,
 } from "./generated/firewall.ts";
 export type { InterfaceGroup, InterfaceGroupSpec } from "./generated/interface-group.ts";
+export type { PortSet, PortSetSpec } from "./generated/port-set.ts";
 export type { PolicyLimits } from "./limits.ts";
 export { type ParsedPolicy, parsePolicy } from "./parse.ts";
 export { selectForNode } from "./policy-set.ts";

@@ -11,6 +11,7 @@ import { prepareModel } from "../../src/kinds/firewall/model.ts";
 import {
   type Firewall,
   type FirewallEndpoint,
+  type FirewallPortChoice,
   type FirewallPorts,
   type FirewallRule,
   parsePolicy,
@@ -58,10 +59,17 @@ function holds(endpoint: FirewallEndpoint | undefined, bytes: Uint8Array, policy
   return endpoint.not ? !held : held;
 }
 
-function allows(ports: FirewallPorts | undefined, packet: IpPacket, port: number | undefined): boolean {
+function allows(
+  packet: IpPacket,
+  port: number | undefined,
+  ports: FirewallPorts | undefined,
+  policy: PolicyDocuments,
+): boolean {
   if (ports === undefined) return true;
   if (![6, 17].includes(packet.protocol) || packet.laterFragment) return false;
-  const { ports: items, not = false } = "ports" in ports ? ports : { ports };
+  const { ports: own = [], sets = [], not = false }: FirewallPortChoice = "map" in ports ? { ports } : ports;
+  const named = policy.portSets.filter((set) => sets.includes(set.metadata.name));
+  const items = [...own, ...named.flatMap((set) => set.spec.ports)];
   const held = items.some((item) => {
     const [low = Number.NaN, high = low] = `${item}`.split("-").map(Number);
     // The port is the middle one of the three.
@@ -93,8 +101,8 @@ function matches(rule: FirewallRule, packet: IpPacket, policy: PolicyDocuments):
       [packet.protocol, ...packet.extensionHeaders.filter((type) => type === 51)].some((n) =>
         protocols.includes(n),
       )) &&
-    allows(match.sourcePorts, packet, packet.sourcePort) &&
-    allows(match.destinationPorts, packet, packet.destinationPort) &&
+    allows(packet, packet.sourcePort, match.sourcePorts, policy) &&
+    allows(packet, packet.destinationPort, match.destinationPorts, policy) &&
     holds(match.source, packet.source, policy) &&
     holds(match.destination, packet.destination, policy)
   );
@@ -238,7 +246,8 @@ describe("arbitrary policies", () => {
   it("are valid policy, name what exists, and are small", () => {
     fc.assert(
       fc.property(arbitraryPolicy, (policy) => {
-        const documents = [...policy.interfaceGroups, ...policy.addressSets, ...policy.firewalls];
+        const { interfaceGroups, addressSets, portSets, firewalls } = policy;
+        const documents = [...interfaceGroups, ...addressSets, ...portSets, ...firewalls];
         const files = documents.map((document, i) => ({
           path: `${i}.json`,
           content: new TextEncoder().encode(JSON.stringify(document)),

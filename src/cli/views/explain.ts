@@ -49,6 +49,7 @@ export function explainPacket(question: Question, input: ExplainInput): ExplainV
     policy: {
       interfaceGroups: policy.byKind("InterfaceGroup"),
       addressSets: policy.byKind("AddressSet"),
+      portSets: policy.byKind("PortSet"),
       firewalls: policy.byKind("Firewall"),
     },
     interfaceName: question.interface,

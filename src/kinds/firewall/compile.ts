@@ -10,12 +10,13 @@ import {
   fwRuleCodec,
   fwRuleLayout,
 } from "../../abi/index.ts";
-import { compareText } from "../../base/index.ts";
+import { compareText, type PortRange } from "../../base/index.ts";
 import type { CompileContext, Origin } from "../../compile/index.ts";
 import { type FirewallRule, type PolicyDocument, suggestWord } from "../../policy/index.ts";
 import { compileEndpoint } from "./endpoint.ts";
 import { expiryOf, isExpired } from "./expiry.ts";
-import { invertRanges, type PortRange, parsePorts, protocolNumbers } from "./ports.ts";
+import { compilePorts } from "./port-match.ts";
+import { protocolNumbers } from "./protocols.ts";
 import { firewallProgram, ruleTable } from "./tables.ts";
 
 /** Port ranges that one record holds, of source and destination each. */
@@ -115,8 +116,10 @@ class DocumentCompiler {
       compileEndpoint(this.#context, match[side], { at: { ...at, path: [...path, side] }, rule: name, side });
     const source = endpoint("source");
     const destination = endpoint("destination");
-    const sourcePorts = this.#ports(rule, at, "sourcePorts");
-    const destinationPorts = this.#ports(rule, at, "destinationPorts");
+    const ports = (field: "sourcePorts" | "destinationPorts") =>
+      compilePorts(this.#context, match[field], { ...at, path: [...path, field] });
+    const sourcePorts = ports("sourcePorts");
+    const destinationPorts = ports("destinationPorts");
     const base = this.#emptyRule(at, rule.name);
     const flags =
       (this.audits ? FwRuleFlag.audit : 0) |
@@ -205,30 +208,6 @@ class DocumentCompiler {
     }
     return words;
   }
-
-  /** Ranges of which one must hold the port; undefined if the rule says nothing. */
-  #ports(
-    rule: FirewallRule,
-    at: Origin,
-    field: "sourcePorts" | "destinationPorts",
-  ): readonly PortRange[] | undefined {
-    const given = rule.match?.[field];
-    if (given === undefined) return undefined;
-    const { list, not } =
-      "ports" in given ? { list: given.ports, not: given.not === true } : { list: given, not: false };
-    const path = [...at.path, "match", field, ...("ports" in given ? ["ports"] : [])];
-    const parsed = parsePorts(list);
-    if (!parsed.ok) {
-      this.#context.report({ ...at, path: [...path, parsed.index] }, "error", "bad-port", parsed.message);
-      return undefined;
-    }
-    const ranges = not ? invertRanges(parsed.ranges) : parsed.ranges;
-    if (ranges.length === 0) {
-      const message = "no port is left; this rule can never match";
-      this.#context.report({ ...at, path }, "error", "never-matches", message);
-    }
-    return ranges;
-  }
 }
 
 /** An interface may appear later, so this is no error; but a group's name may also be mistyped. */
@@ -251,7 +230,7 @@ type Protocols = FwRule["protocols"];
 const lookedThrough: readonly number[] = [0, 43, 44, 60];
 
 /** Records that one rule may become: lists of ports on both sides multiply. */
-const partsMax = 64;
+const partsMax = 256;
 
 /** Asks for nothing, sets nothing, limits nothing. */
 const blankRule = fwRuleCodec.decode(new Uint8Array(fwRuleCodec.size));

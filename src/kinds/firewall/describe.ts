@@ -7,9 +7,9 @@ import {
   fwActionNames,
   fwRuleCodec,
 } from "../../abi/index.ts";
-import { formatPrefix } from "../../base/index.ts";
+import { formatPrefix, type PortRange } from "../../base/index.ts";
 import type { EntryText, Names } from "../../compile/index.ts";
-import { type PortRange, protocolName } from "./ports.ts";
+import { protocolName } from "./protocols.ts";
 
 /** `rule edge/office-ssh`: `pass tcp from office to port 22` */
 export function describeRule(payload: Uint8Array, names: Names): EntryText {

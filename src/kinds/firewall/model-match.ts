@@ -9,7 +9,14 @@ import {
   parsePrefix,
   prefixContains,
 } from "../../base/index.ts";
-import type { FirewallEndpoint, FirewallPorts, FirewallProtocol, FirewallRule } from "../../policy/index.ts";
+import type {
+  FirewallEndpoint,
+  FirewallPortChoice,
+  FirewallPorts,
+  FirewallProtocol,
+  FirewallRule,
+} from "../../policy/index.ts";
+import type { SetLookup } from "./model-policy.ts";
 
 /** An IP packet as far as rules can see it: read from a frame, or described by a person. */
 export type DescribedPacket = Pick<
@@ -62,8 +69,8 @@ const protocolNumbers = {
   sctp: 132,
 } as const;
 
-/** Parses a rule of a valid document; `membersOf` gives the members of a set by its name. */
-export function parseRule(rule: FirewallRule, membersOf: (set: string) => readonly string[]): ParsedRule {
+/** Parses a rule of a valid document. */
+export function parseRule(rule: FirewallRule, sets: SetLookup): ParsedRule {
   const { family, protocol, source, destination, sourcePorts, destinationPorts } = rule.match ?? {};
   return {
     name: rule.name,
@@ -71,10 +78,10 @@ export function parseRule(rule: FirewallRule, membersOf: (set: string) => readon
     log: rule.log ?? false,
     ...(family !== undefined && { family: family === "ipv4" ? 4 : 6 }),
     ...(protocol !== undefined && { protocols: parseProtocols(protocol) }),
-    ...(source !== undefined && { source: parseEndpoint(source, membersOf) }),
-    ...(destination !== undefined && { destination: parseEndpoint(destination, membersOf) }),
-    ...(sourcePorts !== undefined && { sourcePorts: parsePorts(sourcePorts) }),
-    ...(destinationPorts !== undefined && { destinationPorts: parsePorts(destinationPorts) }),
+    ...(source !== undefined && { source: parseEndpoint(source, sets) }),
+    ...(destination !== undefined && { destination: parseEndpoint(destination, sets) }),
+    ...(sourcePorts !== undefined && { sourcePorts: parsePorts(sourcePorts, sets) }),
+    ...(destinationPorts !== undefined && { destinationPorts: parsePorts(destinationPorts, sets) }),
   };
 }
 
@@ -119,11 +126,9 @@ function parseProtocols(protocol: FirewallProtocol | readonly FirewallProtocol[]
   return list.map((item) => (typeof item === "number" ? item : protocolNumbers[item]));
 }
 
-function parseEndpoint(
-  endpoint: FirewallEndpoint,
-  membersOf: (set: string) => readonly string[],
-): ParsedEndpoint {
-  const texts = [...(endpoint.prefixes ?? []), ...(endpoint.sets ?? []).flatMap(membersOf)];
+function parseEndpoint(endpoint: FirewallEndpoint, sets: SetLookup): ParsedEndpoint {
+  const members = (endpoint.sets ?? []).flatMap((set) => sets.addresses(set).prefixes);
+  const texts = [...(endpoint.prefixes ?? []), ...members];
   return { prefixes: texts.map(parseMember), not: endpoint.not ?? false };
 }
 
@@ -133,13 +138,15 @@ function parseMember(text: string): Prefix {
   return parsed.value;
 }
 
-function parsePorts(ports: FirewallPorts): ParsedPorts {
-  const list = "ports" in ports ? ports.ports : ports;
+function parsePorts(ports: FirewallPorts, sets: SetLookup): ParsedPorts {
+  const choice: FirewallPortChoice = "map" in ports ? { ports } : ports;
+  const members = (choice.sets ?? []).flatMap((set) => sets.ports(set).ports);
+  const list = [...(choice.ports ?? []), ...members];
   return {
     ranges: list.map((item) => {
       const [first = "", last = first] = String(item).split("-");
       return { first: Number(first), last: Number(last) };
     }),
-    not: "ports" in ports && (ports.not ?? false),
+    not: choice.not ?? false,
   };
 }

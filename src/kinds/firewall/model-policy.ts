@@ -1,7 +1,14 @@
 // Which documents and rules the reference model applies to one interface at one time, straight from the policy
 // documents. Must not look at compiled tables, nor share code with what compiles them.
 import { bug, compareText } from "../../base/index.ts";
-import type { AddressSet, Firewall, FirewallRule, InterfaceGroup, NodeSelector } from "../../policy/index.ts";
+import type {
+  AddressSet,
+  Firewall,
+  FirewallRule,
+  InterfaceGroup,
+  NodeSelector,
+  PortSet,
+} from "../../policy/index.ts";
 
 export type Verdict = "pass" | "drop";
 
@@ -11,6 +18,7 @@ type Content<T extends { readonly metadata: unknown; readonly spec: unknown }> =
 export interface ModelPolicy {
   readonly interfaceGroups: readonly Content<InterfaceGroup>[];
   readonly addressSets: readonly Content<AddressSet>[];
+  readonly portSets: readonly Content<PortSet>[];
   readonly firewalls: readonly Content<Firewall>[];
 }
 
@@ -66,13 +74,23 @@ export function bindInterface(input: ModelInput): Binding | undefined {
   };
 }
 
-/** The set's members as they are written. */
-export function membersOfSet(input: ModelInput, name: string): readonly string[] {
-  const set = input.policy.addressSets.find((document) => document.metadata.name === name);
-  if (set === undefined || !isSelected(set, input)) {
+/** The sets in force on the host, by their names: what is in them as it is written. */
+export interface SetLookup {
+  addresses(name: string): AddressSet["spec"];
+  ports(name: string): PortSet["spec"];
+}
+
+/** Throws a `bug` when it is asked for a set that is not in force. */
+export function lookUpSets(input: ModelInput): SetLookup {
+  const find = <T extends Content<AddressSet | PortSet>>(sets: readonly T[], name: string): T["spec"] => {
+    const set = sets.find((document) => document.metadata.name === name);
+    if (set !== undefined && isSelected(set, input)) return set.spec;
     throw bug("Cannot judge by this policy: it names a set that is not there", { set: name });
-  }
-  return set.spec.prefixes;
+  };
+  return {
+    addresses: (name) => find(input.policy.addressSets, name),
+    ports: (name) => find(input.policy.portSets, name),
+  };
 }
 
 function appliesToInterface(document: Content<Firewall>, input: ModelInput): boolean {

@@ -5,7 +5,7 @@
 import { dissect } from "../../base/index.ts";
 import type { DecidingRule, Judgement, LoggedRule, RuleReference } from "./model-judgement.ts";
 import { type DescribedPacket, matchRule, type ParsedRule, parseRule } from "./model-match.ts";
-import { bindInterface, type ModelInput, membersOfSet, type Verdict } from "./model-policy.ts";
+import { bindInterface, lookUpSets, type ModelInput, type Verdict } from "./model-policy.ts";
 
 export type {
   DecidingRule,
@@ -50,7 +50,7 @@ export function prepareModel(input: ModelInput): FirewallModel {
     ...bound,
     documents: bound.documents.map((document) => ({
       ...document,
-      rules: document.rules.map((rule) => parseRule(rule, (set) => membersOfSet(input, set))),
+      rules: document.rules.map((rule) => parseRule(rule, lookUpSets(input))),
     })),
   };
   return {

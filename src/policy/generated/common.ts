@@ -1,5 +1,13 @@
 // Generated from schema/common.schema.json by scripts/generate-policy-types.ts. Do not edit.
 /**
+ * Port numbers and inclusive ranges: 22, "2200-2299".
+ *
+ * @minItems 1
+ * @maxItems 1024
+ */
+export type PortList = readonly (number | string)[];
+
+/**
  * What identifies and describes a document.
  */
 export interface Metadata {

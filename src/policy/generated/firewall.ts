@@ -1,29 +1,14 @@
 // Generated from schema/firewall.schema.json by scripts/generate-policy-types.ts. Do not edit.
-import type { Metadata, NodeSelector } from "./common.ts";
+import type { Metadata, NodeSelector, PortList } from "./common.ts";
 
 /**
  * tcp, udp, icmp (IPv4), icmpv6, or a protocol number from 0 to 255.
  */
 export type FirewallProtocol = ("tcp" | "udp" | "icmp" | "icmpv6" | "esp" | "ah" | "gre" | "sctp") | number;
 /**
- * Ports and ranges, or an object that negates them.
+ * Ports and ranges, or an object that also names sets or negates.
  */
-export type FirewallPorts =
-  | FirewallPortList
-  | {
-      readonly ports: FirewallPortList;
-      /**
-       * Match TCP and UDP packets whose port is none of these.
-       */
-      readonly not?: boolean;
-    };
-/**
- * Port numbers and inclusive ranges: 22, "2200-2299".
- *
- * @minItems 1
- * @maxItems 1024
- */
-export type FirewallPortList = readonly (number | string)[];
+export type FirewallPorts = PortList | FirewallPortChoice;
 
 /**
  * An ordered list of rules for the packets that arrive on some interfaces. The first rule that matches decides; documents are evaluated by order, then by name.
@@ -148,6 +133,25 @@ export interface FirewallEndpoint {
   readonly sets?: readonly string[];
   /**
    * Match addresses that are in none of the prefixes and sets.
+   */
+  readonly not?: boolean;
+}
+/**
+ * Ports: a packet matches if any of the ports or sets holds its port, or, with not, if none does.
+ */
+export interface FirewallPortChoice {
+  readonly ports?: PortList;
+  /**
+   * Names of PortSet documents.
+   *
+   * @minItems 1
+   * @maxItems 16
+   *
+   * Items: Lower-case letters, digits and hyphens, at most 63 characters, beginning and ending with a letter or digit.
+   */
+  readonly sets?: readonly string[];
+  /**
+   * Match TCP and UDP packets whose port is none of these.
    */
   readonly not?: boolean;
 }

@@ -2,12 +2,14 @@
 import type { AddressSet } from "./address-set.ts";
 import type { Firewall } from "./firewall.ts";
 import type { InterfaceGroup } from "./interface-group.ts";
+import type { PortSet } from "./port-set.ts";
 
 /** The type of each kind's documents. */
 export interface DocumentTypes {
   readonly AddressSet: AddressSet;
   readonly Firewall: Firewall;
   readonly InterfaceGroup: InterfaceGroup;
+  readonly PortSet: PortSet;
 }
 
 /** The schema of each kind, by its file name in schema/ without `.schema.json`. */
@@ -15,4 +17,5 @@ export const schemaNames = {
   AddressSet: "address-set",
   Firewall: "firewall",
   InterfaceGroup: "interface-group",
+  PortSet: "port-set",
 } as const;

@@ -1,4 +1,4 @@
-// Ports and protocols of a match: from policy text to ranges and bits.
+// Ports and ranges of ports: from policy text to sorted ranges, and what those leave over.
 
 /** Inclusive at both ends, host byte order. */
 export interface PortRange {
@@ -44,7 +44,8 @@ function parsePort(text: string): number | undefined {
   return /^(0|[1-9][0-9]{0,4})$/.test(text) && Number(text) <= 65535 ? Number(text) : undefined;
 }
 
-function mergeRanges(ranges: readonly PortRange[]): PortRange[] {
+/** The same ports as sorted, disjoint ranges that do not touch. */
+export function mergeRanges(ranges: readonly PortRange[]): PortRange[] {
   const merged: PortRange[] = [];
   for (const range of [...ranges].sort((a, b) => a.first - b.first || a.last - b.last)) {
     const before = merged.at(-1);
@@ -55,21 +56,4 @@ function mergeRanges(ranges: readonly PortRange[]): PortRange[] {
     }
   }
   return merged;
-}
-
-/** IANA numbers of the protocols that policy can name. */
-export const protocolNumbers: Readonly<Record<string, number>> = {
-  icmp: 1,
-  tcp: 6,
-  udp: 17,
-  gre: 47,
-  esp: 50,
-  ah: 51,
-  icmpv6: 58,
-  sctp: 132,
-};
-
-/** `tcp`, or the number where policy has no name. */
-export function protocolName(number: number): string {
-  return Object.entries(protocolNumbers).find(([, n]) => n === number)?.[0] ?? String(number);
 }
