@@ -15,8 +15,9 @@ import type { CompileContext, EntryText, Names } from "./kind.ts";
 import { tableSpec } from "./spec.ts";
 import type { TableSpec } from "./table.ts";
 
-const v4Table = tableSpec(xdpFirewallMaps.address_set_v4, { shape: "prefix", presence: "presence" });
-const v6Table = tableSpec(xdpFirewallMaps.address_set_v6, { shape: "prefix", presence: "presence" });
+const options = { shape: "prefix", presence: "presence", limit: "addressesMax" } as const;
+const v4Table = tableSpec(xdpFirewallMaps.address_set_v4, options);
+const v6Table = tableSpec(xdpFirewallMaps.address_set_v6, options);
 
 /** The tries of both families. */
 export const addressTables: readonly TableSpec[] = [v4Table, v6Table];

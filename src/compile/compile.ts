@@ -90,7 +90,8 @@ class CompileRun implements CompileContext {
     if (!this.#full.has(space)) {
       this.#full.add(space);
       const room = this.#ids.capacity(space);
-      const message = `there are more than ${room} ${space} names, those counted that the kernel holds until the commit; use fewer, or change them in two commits`;
+      const raise = space === "rule" ? ", or raise limits.rulesMax in the agent's configuration" : "";
+      const message = `there are more than ${room} ${space} names, those counted that the kernel holds until the commit; use fewer, or change them in two commits${raise}`;
       this.report(origin, "error", "too-many-names", message);
     }
     return 0;

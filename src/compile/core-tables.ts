@@ -14,12 +14,14 @@ import type { TableSpec } from "./table.ts";
 export const directoryTable: TableSpec = tableSpec(xdpFirewallMaps.directory, {
   shape: "keyed",
   presence: "text",
+  limit: "rulesMax",
 });
 
 /** ifindex -> groups. */
 export const interfacesTable: TableSpec = tableSpec(xdpFirewallMaps.interfaces, {
   shape: "keyed",
   presence: "present",
+  limit: "interfacesMax",
 });
 
 /**

@@ -12,6 +12,8 @@ export interface SpecOptions {
   readonly identity?: readonly string[];
   /** Keyed tables with a FILTER before them. */
   readonly filtered?: boolean;
+  /** The field of the configuration's `limits` that gives the map its size. */
+  readonly limit?: TableSpec["limit"];
 }
 
 /** The specification of a map of devices, processors or programs whose keys are ids of `space`. */
@@ -59,6 +61,7 @@ export function tableSpec(map: MapLayout, options: SpecOptions): TableSpec {
     ownerOffset: payload.fields.find((f) => f.name === "owner")?.offset,
     identity: options.identity === undefined ? undefined : identityOf(payload, options.identity),
     filter: options.filtered === true ? `${map.name}_filter` : undefined,
+    limit: options.limit,
     space: undefined,
   };
 }

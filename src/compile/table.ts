@@ -3,6 +3,7 @@
 // is its specification; nothing here knows what an entry means.
 import { type IdSpace, type Owner, Owner as ownerNumbers, Presence } from "../abi/index.ts";
 import { bug } from "../base/index.ts";
+import type { LimitsConfiguration } from "../policy/index.ts";
 import { indexKeys, KeyIndex } from "./key-index.ts";
 
 /**
@@ -38,6 +39,8 @@ export interface TableSpec {
   readonly identity: OrderedIdentity | undefined;
   /** Keyed tables: the map with the Bloom filter that stands before them, if there is one. */
   readonly filter: string | undefined;
+  /** The field of the configuration's `limits` that gives the map its size; absent if none does. */
+  readonly limit?: keyof LimitsConfiguration | undefined;
   /** References: the space whose ids their keys are. An entry lives as long as the directory names its key. */
   readonly space: IdSpace | undefined;
 }

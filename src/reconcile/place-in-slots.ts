@@ -35,7 +35,7 @@ export function placeInSlots(
   }
   const slots = placeEntries(current, at.capacity);
   if (slots === undefined)
-    throw tableFull(spec.name, { wanted: wanted.count, capacity: at.capacity, peak: wanted.count });
+    throw tableFull(spec, { wanted: wanted.count, capacity: at.capacity, peak: wanted.count });
   const slotKeys = new Uint8Array(wanted.count * spec.keySize);
   const view = viewOf(slotKeys);
   slots.forEach((slot, i) => {

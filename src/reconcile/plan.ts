@@ -217,7 +217,7 @@ function countEntries({ changes }: TableDiff) {
 
 /** Old and new entries stand side by side until the transaction has settled. */
 function checkCapacity({ spec, peak, visibleAfter, others }: TableDiff, capacity: number): void {
-  if (peak > capacity) throw tableFull(spec.name, { wanted: visibleAfter, peak, capacity, others });
+  if (peak > capacity) throw tableFull(spec, { wanted: visibleAfter, peak, capacity, others });
 }
 
 const kindNumber = { add: 1, change: 2, remove: 3, repair: 4 } as const;

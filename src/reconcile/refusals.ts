@@ -1,11 +1,12 @@
 // Why a policy cannot be brought into the kernel although nothing in it is wrong: errors with the limit, what is
 // wanted and what is there.
 import { type ErrorFields, PenstockError } from "../base/index.ts";
+import type { TableSpec } from "../compile/index.ts";
 import type { TableDiff } from "./diff.ts";
 
 /** The refusal of a plan that the kernel could not hold, with the numbers. */
 export function tableFull(
-  table: string,
+  spec: TableSpec,
   n: { readonly wanted: number; readonly capacity: number; readonly peak: number; readonly others?: number },
 ): PenstockError {
   const { wanted, capacity, peak, others = 0 } = n;
@@ -14,10 +15,16 @@ export function tableFull(
   return new PenstockError({
     code: "table-full",
     disposition: "stalled",
-    message: `Cannot prepare ${table}: the policy needs ${wanted} entries${beside}${during}, and the table holds ${capacity}`,
-    remedy: "Raise the limit in the agent's configuration (limits), or make the policy smaller",
-    data: { table, wanted, peak, capacity, others },
+    message: `Cannot prepare ${spec.name}: the policy needs ${wanted} entries${beside}${during}, and the table holds ${capacity}`,
+    remedy: remedyFor(spec),
+    data: { table: spec.name, wanted, peak, capacity, others },
   });
+}
+
+function remedyFor({ limit }: TableSpec): string {
+  return limit === undefined
+    ? "Make the policy smaller: the table's size is fixed"
+    : `Raise limits.${limit} in the agent's configuration, or make the policy smaller`;
 }
 
 /** A write that the kernel refused, in the middle of a transaction that is aborted because of it. */

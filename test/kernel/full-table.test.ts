@@ -57,6 +57,7 @@ describeKernel("a table that fills up under a transaction", () => {
   it("is refused while planning where it is known before", async () => {
     await expect(planDocuments(datapath, policy(33), { interfaces: [] })).rejects.toMatchObject({
       code: "table-full",
+      remedy: expect.stringContaining("limits.addressesMax"),
       data: { table: "address_set_v4", wanted: 33, peak: 33, capacity: 32 },
     });
   });

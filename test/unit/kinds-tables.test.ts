@@ -11,6 +11,17 @@ it("the limits give every table its size, but for the one revision that is appli
   expect(xdpFirewallMaps.applied.maxEntries).toBe(1);
 });
 
+it("every table whose size a limit gives names that limit", () => {
+  const given = { rulesMax: 10, addressesMax: 20, interfacesMax: 30 } as const;
+  const before = capacitiesFor(given);
+  for (const limit of ["rulesMax", "addressesMax", "interfacesMax"] as const) {
+    const after = capacitiesFor({ ...given, [limit]: given[limit] + 1 });
+    const sized = policyTables.filter(({ name }) => before[name] !== after[name]);
+    expect(sized.map((table) => table.limit)).toEqual(sized.map(() => limit));
+    expect(policyTables.filter((table) => table.limit === limit)).toEqual(sized);
+  }
+});
+
 it("every size is that of a map of the program", () => {
   expect(Object.keys(xdpFirewallMaps)).toEqual(expect.arrayContaining(Object.keys(capacities)));
 });

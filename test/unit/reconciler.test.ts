@@ -133,16 +133,20 @@ describe("what is refused or fails", () => {
     expect(await world.condition("Stalled")).toBe("False Succeeded");
   });
 
-  it("refuses what does not fit, with the numbers, before anything is written", async () => {
+  it.each([
+    ["address_set_v4", ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"]],
+    ["address_set_v6", ["::1", "::2", "::3", "::4"]],
+  ])("refuses what does not fit %s, with the numbers, before anything is written", async (table, members) => {
     world.datapath = new MemoryDatapath(policyTables, 3);
     world.reconciler = world.makeReconciler();
     await world.reconciler.start();
-    world.source.push(policyOf(addressSet("big", ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"])));
+    world.source.push(policyOf(addressSet("big", members)));
     const outcome = await world.reconciler.reconcile("start");
     if (outcome.kind !== "failed") throw new Error(outcome.kind);
     expect(outcome.error).toMatchObject({
       code: "table-full",
-      data: { table: "address_set_v4", wanted: 4, capacity: 3 },
+      remedy: "Raise limits.addressesMax in the agent's configuration, or make the policy smaller",
+      data: { table, wanted: 4, capacity: 3 },
     });
     expect(world.outcomes()).toEqual(["refused"]);
     expect(world.datapath.generation()).toEqual({ current: 0n, last: 0n });

@@ -7,6 +7,7 @@ export const ruleTable: TableSpec = tableSpec(xdpFirewallMaps.fw_rules, {
   shape: "ordered",
   presence: "action",
   identity: ["ruleId", "part"],
+  limit: "rulesMax",
 });
 
 /** The program that judges by it. */
