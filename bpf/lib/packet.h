@@ -324,11 +324,17 @@ static __always_inline int is_extension_header(__u8 next_header)
 	return 0;
 }
 
-/* Walks to the transport header. Each header's length follows its own rule, never that of the next one. */
+/*
+ * Walks to the transport header. Each header's length follows its own rule, never that of the next one.
+ *
+ * Unrolled, since Linux 6.1 refuses a loop ("back-edge") whose top is reached from above by anything but a jump,
+ * which is how the compiler lays this one out.
+ */
 static __always_inline int skip_extension_headers(struct cursor *cursor, struct packet *packet)
 {
 	int fragment_seen = 0;
 
+#pragma unroll
 	for (int i = 0; i <= EXTENSION_HEADERS_MAX; i++) {
 		struct extension_header *header;
 		__u8 kind = packet->protocol;
