@@ -34,7 +34,11 @@ export interface LayoutDifference {
  * `unsupported-layout`.
  */
 export function compareLayouts(expected: ObjectAbi, object: Uint8Array): LayoutDifference[] {
-  const found = readObjectAbi(expected.object, object);
+  return compareAbis(expected, readObjectAbi(expected.object, object));
+}
+
+/** The same for what was read of an object already. */
+export function compareAbis(expected: ObjectAbi, found: ObjectAbi): LayoutDifference[] {
   return [
     ...compareNamed(expected.structs, found.structs, { kind: "struct", prefix: "", compare: compareStructs }),
     ...compareNamed(expected.enums, found.enums, { kind: "enum", prefix: "", compare: compareEnums }),

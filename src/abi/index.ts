@@ -5,4 +5,5 @@ export * from "./compare.ts";
 export * from "./entry-types.ts";
 export * from "./generated/index.ts";
 export * from "./layout.ts";
+export { kernelNameBytes, mergeAbis } from "./merge.ts";
 export { readObjectAbi } from "./object-abi.ts";

@@ -5,6 +5,7 @@
 // force; without links the newest pinned program does. Other maps of the same names are what an upgrade that was
 // killed left behind.
 import { join } from "node:path";
+import { kernelNameBytes } from "../abi/index.ts";
 import { isKernelError } from "./kernel-error.ts";
 import { type BpfLink, openPinnedLink } from "./link.ts";
 import { type BpfMap, openMapById, openPinnedMap } from "./map.ts";
@@ -127,9 +128,6 @@ function newestFirst(programs: readonly BpfProgram[]): BpfProgram[] {
   const age = (program: BpfProgram) => program.info().loadTimeNs;
   return [...programs].sort((a, b) => (age(a) > age(b) ? -1 : age(a) < age(b) ? 1 : 0));
 }
-
-/** The kernel keeps 15 bytes of a name. */
-const kernelNameBytes = 15;
 
 /** Open maps, each once, under their full names. */
 class MapShelf {

@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 import ts from "typescript";
 import { describe, expect, it, vi } from "vitest";
 import { generateSources } from "../../scripts/generate-abi.ts";
-import type { ObjectAbi, StructLayout } from "../../src/abi/index.ts";
+import type { MapLayout, ObjectAbi, StructLayout } from "../../src/abi/index.ts";
 import { makeTemporaryFolder } from "../fixtures/abi/clang.ts";
 
 // Bounds a hang, and is far above what a busy machine needs.
@@ -50,11 +50,23 @@ const entry: StructLayout = {
 const mood = { name: "mood", values: { good: 0, "very-bad": 1 } };
 const sparse = { name: "rate_flag", values: { low: 1, high: 4, top: 4, below: -1 } };
 
+const drops: MapLayout = {
+  name: "drops",
+  type: 2,
+  keySize: 4,
+  valueSize: 16,
+  maxEntries: 4,
+  flags: 0,
+  keyType: uint32,
+  value: counter,
+};
+
 const alone: ObjectAbi = {
   object: "tc_rate",
   structs: [counter, entry, zone],
   enums: [mood, sparse],
   maps: {
+    drops,
     rates: {
       name: "rates",
       type: 1,
@@ -93,6 +105,7 @@ const other: ObjectAbi = {
   structs: [counter],
   enums: [mood],
   maps: {
+    drops,
     counts: {
       name: "counts",
       type: 2,
@@ -120,6 +133,9 @@ describe("generateSources", () => {
     expect(owners("export interface Counter ")).toEqual(["shared.ts"]);
     expect(owners("export const Mood ")).toEqual(["shared.ts"]);
     expect(owners("export interface RateEntry ")).toEqual(["tc-rate.ts"]);
+    expect(owners('name: "drops"')).toEqual(["shared.ts"]);
+    expect(owners("drops: sharedMaps.drops")).toEqual(["tc-rate.ts", "xdp-other.ts"]);
+    expect(owners('name: "counts"')).toEqual(["xdp-other.ts"]);
   });
 
   it("gives the same whatever the order of the objects", () => {
@@ -139,7 +155,7 @@ describe("generateSources", () => {
     writeFileSync(
       join(folder, "use.ts"),
       `import { offsetOf } from "./layout.ts";
-import { counterCodec, Mood, moodNames, objectAbis, rateEntryCodec, rateEntryLayout, rateFlagNames, tcRateMaps, type RateEntry } from "./generated/index.ts";
+import { counterCodec, Mood, moodNames, objectAbis, rateEntryCodec, rateEntryLayout, rateFlagNames, tcRateMaps, xdpOtherMaps, type RateEntry } from "./generated/index.ts";
 const value: RateEntry = { port: 443, counters: [{ packets: 1n, bytes: 2n }, { packets: 3n, bytes: 4n }], mood: Mood["very-bad"], hash: new Uint8Array(4), zone: { id: 9 } };
 const second: bigint = rateEntryCodec.decode(rateEntryCodec.encode(value)).counters[1].bytes;
 // @ts-expect-error a field that the layout lacks
@@ -149,7 +165,7 @@ const partial: RateEntry = { port: 1 };
 console.log(JSON.stringify([
   Buffer.from(rateEntryCodec.encode(value)).toString("hex"), String(second), moodNames, rateFlagNames[4], rateFlagNames[-1],
   offsetOf(rateEntryLayout, "mood"), tcRateMaps.rates.value.size, tcRateMaps.banks.inner.value.name, counterCodec.size,
-  objectAbis.map((abi) => abi.object), typeof nowhere, typeof partial,
+  objectAbis.map((abi) => abi.object), tcRateMaps.drops === xdpOtherMaps.drops, typeof nowhere, typeof partial,
 ]));
 `,
     );
@@ -171,6 +187,7 @@ console.log(JSON.stringify([
       "counter",
       16,
       ["tc_rate", "xdp_other"],
+      true,
       "function",
       "object",
     ]);
@@ -190,6 +207,13 @@ console.log(JSON.stringify([
   it("refuses one name for two enums", () => {
     const changed = { name: "mood", values: { good: 1, "very-bad": 0 } };
     expect(() => generateSources([alone, { ...other, enums: [changed] }])).toThrow(/Cannot generate mood/);
+  });
+
+  it("refuses one name for two maps", () => {
+    const maps = { ...other.maps, drops: { ...drops, maxEntries: 5 } };
+    expect(() => generateSources([alone, { ...other, maps }])).toThrow(
+      /Cannot generate drops: tc_rate has .* maxEntries: 4/,
+    );
   });
 
   it("refuses names that become one in TypeScript", () => {
