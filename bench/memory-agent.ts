@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Revision, systemClock } from "../src/base/index.ts";
-import { openDatapath, returnLargeBuffers } from "../src/bpf/index.ts";
+import { datapathObjects, openDatapath, returnLargeBuffers } from "../src/bpf/index.ts";
 import { prepareElsewhere } from "../src/cli/prepare-elsewhere.ts";
 import { idRangesFor } from "../src/compile/index.ts";
 import { capacitiesFor, kinds, policyTables } from "../src/kinds/index.ts";
@@ -25,11 +25,11 @@ export interface MemoryFigures {
 
 const settleMs = 5000;
 const rulesMax = 1024;
-const [policyPath = "", objectPath = "", pinDirectory = "", addressesMax = ""] = process.argv.slice(2);
+const [policyPath = "", objectDirectory = "", pinDirectory = "", addressesMax = ""] = process.argv.slice(2);
 
 returnLargeBuffers();
 const datapath = await openDatapath({
-  objectPath,
+  objects: datapathObjects(objectDirectory),
   pinDirectory,
   tables: policyTables,
   maxEntries: capacitiesFor({ rulesMax, addressesMax: Number(addressesMax), interfacesMax: 64 }),

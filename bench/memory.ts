@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { build } from "esbuild";
-import { objectPath } from "../src/cli/places.ts";
+import { objectDirectory } from "../src/cli/places.ts";
 import { listAddresses } from "./addresses.ts";
 import type { MemoryFigures } from "./memory-agent.ts";
 import { folder, pinDirectory } from "./places.ts";
@@ -77,7 +77,7 @@ async function compileAgent(): Promise<string> {
 }
 
 async function runAgent(program: string, policyPath: string): Promise<MemoryFigures> {
-  const args = ["--expose-gc", program, policyPath, objectPath, pinDirectory, String(prefixes + 16)];
+  const args = ["--expose-gc", program, policyPath, objectDirectory, pinDirectory, String(prefixes + 16)];
   const { stdout } = await promisify(execFile)(process.execPath, args);
   return JSON.parse(stdout) as MemoryFigures;
 }

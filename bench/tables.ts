@@ -5,8 +5,8 @@ import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { readObjectAbi } from "../src/abi/index.ts";
 import { parsePrefix, systemClock } from "../src/base/index.ts";
-import { type BpfMap, openDatapath } from "../src/bpf/index.ts";
-import { objectPath } from "../src/cli/places.ts";
+import { type BpfMap, datapathObjects, openDatapath } from "../src/bpf/index.ts";
+import { objectDirectory } from "../src/cli/places.ts";
 import {
   compilePolicy,
   type DesiredState,
@@ -57,7 +57,7 @@ const rulesMax = 1024;
 
 async function openAddressSets(addressesMax: number): Promise<LargeTable> {
   const datapath = await openDatapath({
-    objectPath,
+    objects: datapathObjects(objectDirectory),
     pinDirectory,
     tables: policyTables,
     maxEntries: capacitiesFor({ rulesMax, addressesMax, interfacesMax: 64 }),

@@ -5,7 +5,7 @@ import { syncBuiltinESMExports } from "node:module";
 import { openAuditLog } from "../src/audit/index.ts";
 import { diskIo } from "../src/audit/io.ts";
 import { PenstockError, systemClock } from "../src/base/index.ts";
-import { acquireLock, type KernelDatapath, openDatapath } from "../src/bpf/index.ts";
+import { acquireLock, datapathObjects, type KernelDatapath, openDatapath } from "../src/bpf/index.ts";
 import { libbpf } from "../src/bpf/libbpf.ts";
 import { attemptLog, auditDirectory } from "../src/cli/compose-audit.ts";
 import { openConfiguredRepository } from "../src/cli/compose-source.ts";
@@ -18,8 +18,8 @@ import { tamper } from "./tamper.ts";
 
 /** What an agent brings along. */
 export interface Build {
-  /** The compiled program. */
-  readonly objectPath: string;
+  /** Where the compiled programs are. */
+  readonly objectDirectory: string;
   /** Limits that differ from those of the configuration file. */
   readonly limits?: Partial<Settings["limits"]>;
 }
@@ -101,7 +101,7 @@ async function carryOut({ work, config = "", build }: Order): Promise<string> {
 }
 
 /** As the command line composes an agent, with points around what changes the kernel or the audit log. */
-async function open(config: string, { objectPath, limits: ownLimits }: Build) {
+async function open(config: string, { objectDirectory, limits: ownLimits }: Build) {
   const settings = loadSettings({ config });
   const limits = { ...settings.limits, ...ownLimits };
   const note = (facts: object, message: string) => {
@@ -116,7 +116,7 @@ async function open(config: string, { objectPath, limits: ownLimits }: Build) {
     io: watchDisk(diskIo, points),
   });
   const datapath = await openDatapath({
-    objectPath,
+    objects: datapathObjects(objectDirectory),
     pinDirectory: settings.pinDirectory,
     tables: policyTables,
     maxEntries: capacitiesFor(limits),

@@ -2,9 +2,10 @@
 // host must hold the old state or the new one, kernel and audit log must agree, and nothing may be left behind.
 import { spawnSync } from "node:child_process";
 import { mkdirSync, rmSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { objectPath } from "../src/cli/places.ts";
+import { datapathObjects } from "../src/bpf/index.ts";
+import { objectDirectory } from "../src/cli/places.ts";
 import { compileAgent } from "./crash-child.ts";
 import { CrashHost } from "./crash-host.ts";
 import { type Kind, kinds, recoveryFrom } from "./crash-kinds.ts";
@@ -45,7 +46,7 @@ export async function stressCrash(options: CrashOptions): Promise<StressReport> 
   try {
     // An upgrade changes the program and the size of some tables: the way back shrinks them again.
     const limits = { addressesMax: 300, rulesMax: 80 };
-    const builds = [{ objectPath }, { objectPath: buildAnother(folder), limits }];
+    const builds = [{ objectDirectory }, { objectDirectory: buildAnother(folder), limits }];
     return await sweep(options, { program: compileAgent(folder), builds });
   } finally {
     rmSync(folder, { recursive: true });
@@ -184,9 +185,13 @@ class Sweep {
   }
 }
 
-/** The same program for an older instruction set: another program to the kernel, with the same maps. */
+/** The same programs for an older instruction set: others to the kernel, with the same maps. */
 function buildAnother(folder: string): string {
-  const output = join(folder, "xdp_firewall.bpf.o");
+  for (const { path } of datapathObjects(folder)) buildObject(path);
+  return folder;
+}
+
+function buildObject(output: string): void {
   const source = fileURLToPath(new URL("../bpf/", import.meta.url));
   const machine = process.arch === "arm64" ? "aarch64" : "x86_64";
   const flags = [
@@ -202,11 +207,11 @@ function buildAnother(folder: string): string {
     const { status } = spawnSync(compiler, [
       ...flags,
       "-c",
-      join(source, "xdp_firewall.bpf.c"),
+      join(source, `${basename(output, ".o")}.c`),
       "-o",
       output,
     ]);
-    if (status === 0) return output;
+    if (status === 0) return;
   }
   throw new Broken("Cannot compile the program: no clang does it");
 }

@@ -2,19 +2,23 @@
 // what is attached survives the agent, and the next agent finds it by listing pins.
 import { join } from "node:path";
 import type { Attachment } from "../compile/index.ts";
+import { PROGRAM_TYPE } from "./constants.ts";
 import { listLinks, withLink } from "./in-force.ts";
 import { listInterfaces } from "./interfaces.ts";
-import { attachXdp } from "./link-xdp.ts";
-import { ModeSwitches } from "./mode-switches.ts";
+import type { BpfLink } from "./link.ts";
+import { attachTcx } from "./link-tcx.ts";
+import { attachXdp, type XdpMode } from "./link-xdp.ts";
+import { type ModeSwitch, ModeSwitches } from "./mode-switches.ts";
 import { unpin } from "./pins.ts";
 import type { BpfProgram } from "./program.ts";
-import { modeOf, programFor } from "./twins.ts";
+import { directionOf, placeOf, type TcChain, tcChain } from "./tc-chain.ts";
+import { type HookMode, modeOf, programFor } from "./twins.ts";
 
 export interface AttachedProgram {
   readonly program: string;
   readonly index: number;
   readonly interface: string | undefined;
-  readonly mode: "native" | "generic";
+  readonly mode: HookMode;
   /** False if the link runs something else than the program that this agent loaded. */
   readonly current: boolean;
 }
@@ -23,24 +27,27 @@ export class Attachments {
   readonly #pinDirectory: string;
   readonly #programs: ReadonlyMap<string, BpfProgram>;
   readonly #switches: ModeSwitches;
+  readonly #chain: TcChain;
 
-  constructor(pinDirectory: string, programs: ReadonlyMap<string, BpfProgram>) {
+  constructor(pinDirectory: string, programs: ReadonlyMap<string, BpfProgram>, chain = tcChain) {
     this.#pinDirectory = pinDirectory;
     this.#programs = programs;
+    this.#chain = chain;
     this.#switches = new ModeSwitches(pinDirectory);
   }
 
   /** What is attached. Links that hold nothing any more, see `dropDead`, are not. */
   list(): AttachedProgram[] {
-    const names = new Map(listInterfaces().map(({ name, index }) => [index, name]));
+    const host = listInterfaces();
     const found: AttachedProgram[] = [];
-    for (const { program, index, info } of listLinks(this.#pinDirectory)) {
+    for (const link of listLinks(this.#pinDirectory)) {
+      const { program, index, info } = link;
       if (info?.ifindex !== index) continue;
-      const mode = names.has(index) ? modeOf(index) : "native";
+      const mode = modeOf(link, host);
       found.push({
         program,
         index,
-        interface: names.get(index),
+        interface: host.find((known) => known.index === index)?.name,
         mode,
         current: info.programId === programFor(this.#programs, program, mode)?.info().id,
       });
@@ -63,52 +70,75 @@ export class Attachments {
 
   /**
    * Attaches, or puts this agent's program behind a link that is there already. Returns what takes the interface
-   * back to what it was, or undefined if packets meet the same as before. The kernel has native and generic mode at
-   * the same time on no interface, so a link in the wrong mode is taken away first, and put back if the new mode
-   * cannot be had.
+   * back to what it was, or undefined if packets meet the same as before. A mode is one of XDP: at a TC hook there is
+   * but one.
    */
   attach(attachment: Attachment): (() => void) | undefined {
     const program = programFor(this.#programs, attachment.program, "native");
-    const genericProgram = programFor(this.#programs, attachment.program, "generic");
     if (program === undefined) return undefined;
     this.dropDead();
-    const { index, interface: interfaceName, mode } = attachment;
-    const path = this.#path(attachment.program, index);
+    const { index, mode } = attachment;
     const before = this.list().find((a) => a.program === attachment.program && a.index === index);
-    if (before !== undefined && (mode === "auto" || mode === before.mode)) {
-      withLink(path, (link) => {
-        link.update(programFor(this.#programs, attachment.program, before.mode) ?? program);
+    if (before === undefined) {
+      this.#make(program, attachment);
+      return () => this.detach(attachment.program, index);
+    }
+    const was = before.mode;
+    if (was === "tcx" || mode === "auto" || mode === was) {
+      withLink(this.#path(attachment.program, index), (link) => {
+        link.update(programFor(this.#programs, attachment.program, was) ?? program);
       });
       return undefined;
     }
-    const make = (wanted: Attachment["mode"]) => {
-      const { link } = attachXdp({ program, genericProgram, ifindex: index, interfaceName, mode: wanted });
+    return this.#changeMode(program, attachment, was);
+  }
+
+  /**
+   * The kernel has native and generic mode at the same time on no interface, so a link in the wrong mode is taken away
+   * first, and put back if the new mode cannot be had.
+   */
+  #changeMode(program: BpfProgram, attachment: Attachment, was: XdpMode): () => void {
+    const before: ModeSwitch = { program: attachment.program, index: attachment.index, mode: was };
+    const makeAsBefore = () => this.#make(program, { ...attachment, mode: was });
+    this.#switch(before, program, () => {
       try {
-        link.pin(path);
-      } finally {
-        link.close();
+        this.#make(program, attachment);
+      } catch (cause) {
+        makeAsBefore();
+        throw cause;
       }
-    };
-    const takeBack = () => {
-      if (before === undefined) this.detach(attachment.program, index);
-      else this.#switch(before, program, () => make(before.mode));
-    };
-    if (before === undefined) make(mode);
-    else {
-      this.#switch(before, program, () => {
-        try {
-          make(mode);
-        } catch (cause) {
-          make(before.mode);
-          throw cause;
-        }
-      });
+    });
+    return () => this.#switch(before, program, makeAsBefore);
+  }
+
+  #make(program: BpfProgram, attachment: Attachment): void {
+    const link =
+      program.type === PROGRAM_TYPE.schedCls
+        ? this.#linkTc(program, attachment)
+        : this.#linkXdp(program, attachment);
+    try {
+      link.pin(this.#path(attachment.program, attachment.index));
+    } finally {
+      link.close();
     }
-    return takeBack;
+  }
+
+  #linkXdp(
+    program: BpfProgram,
+    { program: name, index, interface: interfaceName, mode }: Attachment,
+  ): BpfLink {
+    const genericProgram = programFor(this.#programs, name, "generic");
+    return attachXdp({ program, genericProgram, ifindex: index, interfaceName, mode }).link;
+  }
+
+  #linkTc(program: BpfProgram, { program: name, index, interface: interfaceName }: Attachment): BpfLink {
+    const place = placeOf(this.#chain, name, { index, links: listLinks(this.#pinDirectory) });
+    const direction = directionOf(this.#chain, name);
+    return attachTcx({ program, ifindex: index, interfaceName, direction, place });
   }
 
   /** Takes a link away and makes another, so that being killed in between is noticed. */
-  #switch(before: AttachedProgram, running: BpfProgram, make: () => void): void {
+  #switch(before: ModeSwitch, running: BpfProgram, make: () => void): void {
     this.#switches.begin(before, running);
     this.detach(before.program, before.index);
     let isThere = false;

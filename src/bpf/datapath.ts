@@ -1,33 +1,32 @@
 // The kernel as reconciling sees it: policy tables, the generation word, programs on interfaces. Opens the objects,
 // takes over what is pinned, and pins what is new, so that everything stays in force without this process.
-import { readFileSync } from "node:fs";
 import {
-  compareLayouts,
   counterLayout,
-  formatLayoutDifference,
   fwSettingsLayout,
+  mergeAbis,
   type ObjectAbi,
+  objectAbis,
   offsetOf,
-  xdpFirewallAbi,
 } from "../abi/index.ts";
-import { PenstockError } from "../base/index.ts";
+import type { PenstockError } from "../base/index.ts";
 import type { Attachment, TableSpec } from "../compile/index.ts";
 import { type AttachedProgram, Attachments } from "./attachments.ts";
 import { listInterfaces, type NetworkInterface } from "./interfaces.ts";
 import { type FileLock, lockDirectory } from "./lock.ts";
 import { type BpfMap, openPinnedMap } from "./map.ts";
 import type { MapMemory } from "./map-memory.ts";
-import type { BpfObject } from "./object.ts";
 import { mapPinPath, programPinPath } from "./object-reuse.ts";
+import { type DatapathObject, type ObjectSet, proveLayouts } from "./object-set.ts";
 import { pinsForeign, pinsIncomplete } from "./pin-errors.ts";
 import { finishPins, unpinAll } from "./pins.ts";
 import { type BpfProgram, openPinnedProgram } from "./program.ts";
 import { type MapSource, VersionedTables } from "./tables.ts";
-import { type InstallOptions, installObject } from "./upgrade.ts";
+import type { TcChain } from "./tc-chain.ts";
+import { type InstallOptions, installObjects } from "./upgrade.ts";
 
 export interface DatapathOptions {
-  /** The compiled program: dist/objects/xdp_firewall.bpf.o. */
-  readonly objectPath: string;
+  /** The compiled programs, see `datapathObjects`. They share maps by name. */
+  readonly objects: readonly DatapathObject[];
   /** A directory on bpffs that belongs to this instance. */
   readonly pinDirectory: string;
   readonly tables: readonly TableSpec[];
@@ -37,14 +36,14 @@ export interface DatapathOptions {
   readonly eventsPerSecondMax: number;
   /** Recomputes what a table's value says about itself, after its layout was changed. */
   readonly reseal?: InstallOptions["reseal"];
-  /** What the object must be; the program that this build was made for unless tests say otherwise. */
-  readonly abi?: ObjectAbi;
+  /** Where TC programs stand; that of the programs that this build was made for unless tests say otherwise. */
+  readonly chain?: TcChain;
   /** Is told each step of an upgrade; for tests. */
   readonly observe?: InstallOptions["observe"];
 }
 
 /** One instance of the datapath in the kernel: its tables, generation, counters and attachments. */
-export class KernelDatapath<Source extends MapSource = BpfObject> extends VersionedTables {
+export class KernelDatapath<Source extends MapSource = ObjectSet> extends VersionedTables {
   readonly object: Source;
   readonly #pinDirectory: string;
   readonly #settings: MapMemory;
@@ -58,7 +57,7 @@ export class KernelDatapath<Source extends MapSource = BpfObject> extends Versio
   /** `installed` are the programs that links run, or shall run. */
   constructor(
     object: Source,
-    options: Pick<DatapathOptions, "tables" | "pinDirectory">,
+    options: Pick<DatapathOptions, "tables" | "pinDirectory" | "chain">,
     installed: ReadonlyMap<string, BpfProgram>,
     owned: { readonly lock?: FileLock; readonly changes?: readonly string[] } = {},
   ) {
@@ -68,7 +67,7 @@ export class KernelDatapath<Source extends MapSource = BpfObject> extends Versio
     this.#pinDirectory = options.pinDirectory;
     this.#settings = object.map("fw_settings").mmap();
     this.#installed = installed;
-    this.#attachments = new Attachments(options.pinDirectory, installed);
+    this.#attachments = new Attachments(options.pinDirectory, installed, options.chain);
     // Only who holds the lock may change what is attached.
     const back = owned.lock === undefined ? [] : this.#attachments.finishSwitches();
     this.changes = [...(owned.changes ?? []), ...back];
@@ -139,18 +138,20 @@ export class KernelDatapath<Source extends MapSource = BpfObject> extends Versio
 }
 
 /**
- * Loads the datapath in place of whatever version is pinned, see upgrade.ts. Throws what `installObject` throws, and
- * `object-mismatch` if the object is not the one that this build was made for.
+ * Loads the datapath in place of whatever version is pinned, see upgrade.ts. Throws what `installObjects` throws,
+ * `object-mismatch` if an object is not the one that this build was made for, and `layout-conflict` if objects cannot
+ * share a map.
  */
 export async function openDatapath(options: DatapathOptions): Promise<KernelDatapath> {
-  const { pinDirectory, abi = xdpFirewallAbi } = options;
-  proveLayouts(options.objectPath, abi);
+  const { pinDirectory, objects } = options;
+  for (const object of objects) proveLayouts(object);
+  const abi = mergeAbis(objects.map((object) => object.abi));
   // Two agents with different run directories could otherwise share the pins, and each other's generations.
   const lock = lockDirectory(pinDirectory);
   try {
     finishPins(pinDirectory);
     new Attachments(pinDirectory, new Map()).dropDead();
-    const { object, programs, changes } = await installObject({ ...options, abi });
+    const { object, programs, changes } = await installObjects({ ...options, abi });
     try {
       const datapath = new KernelDatapath(object, options, programs, { lock, changes });
       datapath.boundEvents(options.eventsPerSecondMax);
@@ -171,16 +172,19 @@ export async function openDatapath(options: DatapathOptions): Promise<KernelData
  * `pins-foreign` if another version made them.
  */
 export function openPinnedDatapath(
-  options: Pick<DatapathOptions, "tables" | "pinDirectory">,
+  options: Pick<DatapathOptions, "tables" | "pinDirectory"> & {
+    /** What the objects are together; those of this build unless tests say otherwise. */
+    readonly abi?: ObjectAbi;
+  },
 ): KernelDatapath<MapSource> | undefined {
-  const { pinDirectory } = options;
+  const { pinDirectory, abi = mergeAbis(objectAbis) } = options;
   const maps = new Map<string, BpfMap>();
   const close = () => {
     for (const map of maps.values()) map.close();
   };
   const missing: string[] = [];
   const foreign: string[] = [];
-  for (const { name, keySize, valueSize } of Object.values(xdpFirewallAbi.maps)) {
+  for (const { name, keySize, valueSize } of Object.values(abi.maps)) {
     const map = openPinnedMap(mapPinPath(pinDirectory, name), name);
     if (map === undefined) {
       missing.push(name);
@@ -195,7 +199,7 @@ export function openPinnedDatapath(
     if (foreign.length > 0) throw pinsForeign(pinDirectory, foreign);
     if (missing.length > 0) throw pinsIncomplete(pinDirectory, missing);
     const map = (name: string) => maps.get(name) ?? throwError(pinsIncomplete(pinDirectory, [name]));
-    return new KernelDatapath<MapSource>({ map, close }, options, openPinnedPrograms(pinDirectory));
+    return new KernelDatapath<MapSource>({ map, close }, options, openPinnedPrograms(pinDirectory, abi));
   } catch (cause) {
     close();
     throw cause;
@@ -229,9 +233,9 @@ function removeInstalled(pinDirectory: string): Uninstalled {
   return { detached, unpinned: unpinAll(pinDirectory) };
 }
 
-function openPinnedPrograms(pinDirectory: string): Map<string, BpfProgram> {
+function openPinnedPrograms(pinDirectory: string, abi: ObjectAbi): Map<string, BpfProgram> {
   const programs = new Map<string, BpfProgram>();
-  for (const { name } of xdpFirewallAbi.programs) {
+  for (const { name } of abi.programs) {
     const program = openPinnedProgram(programPinPath(pinDirectory, name), name);
     if (program !== undefined) programs.set(name, program);
   }
@@ -240,27 +244,4 @@ function openPinnedPrograms(pinDirectory: string): Map<string, BpfProgram> {
 
 function throwError(error: PenstockError): never {
   throw error;
-}
-
-function proveLayouts(objectPath: string, abi: ObjectAbi): void {
-  let bytes: Uint8Array;
-  try {
-    bytes = readFileSync(objectPath);
-  } catch (cause) {
-    throw new PenstockError({
-      code: "object-missing",
-      disposition: "stalled",
-      message: `Cannot load the datapath: ${objectPath} cannot be read`,
-      remedy: "Build it: npm run build",
-      cause,
-    });
-  }
-  const differences = compareLayouts(abi, bytes);
-  if (differences.length === 0) return;
-  throw new PenstockError({
-    code: "object-mismatch",
-    disposition: "stalled",
-    message: `Cannot load the datapath: ${objectPath} was built from other sources (${differences.slice(0, 3).map(formatLayoutDifference).join("; ")})`,
-    remedy: "Build both together: npm run build",
-  });
 }

@@ -62,7 +62,11 @@ export function checkFeatures(options: { readonly bpffs?: string } = {}): Featur
     { name: "xdp-program", needed: "loading of an XDP program", run: probeXdpProgram },
     { name: "bpf-loop", needed: "the helper bpf_loop in XDP programs", run: probeLoop },
     { name: "xdp-link", needed: "XDP through BPF_LINK_CREATE", run: probeXdpLink },
-    { name: "tcx-link", needed: "TCX links (Linux 6.6); older kernels use clsact", run: probeTcxLink },
+    {
+      name: "tcx-link",
+      needed: "TCX links (Linux 6.6), for policy that needs TC programs",
+      run: probeTcxLink,
+    },
     {
       name: "grace-period",
       needed: "membarrier; without it the update of a map in a map",
@@ -228,7 +232,11 @@ function probeTcxLink(): Finding {
       "probe",
     );
     if (result === ERRNO.ENODEV) return { status: "ok", found: "present" };
-    return { status: "warn", found: "absent, clsact will be used", remedy: "Boot Linux 6.6 or later" };
+    return {
+      status: "warn",
+      found: "absent, TC programs cannot be attached",
+      remedy: "Boot Linux 6.6 or later",
+    };
   });
 }
 

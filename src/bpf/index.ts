@@ -22,11 +22,11 @@ export {
   detachTcFilter,
   queryTcFilter,
   type TcAttachment,
-  type TcDirection,
   type TcFilter,
   type TcRequest,
   updateTcFilter,
 } from "./link-tc.ts";
+export type { TcDirection } from "./link-tcx.ts";
 export { attachUprobe, type UprobeRequest } from "./link-uprobe.ts";
 export {
   attachXdp,
@@ -46,6 +46,7 @@ export { BpfObject, type ObjectOptions, openObject } from "./object.ts";
 export type { LinkInfo, LinkType, MapInfo, ProgramInfo } from "./object-info.ts";
 export { mapPinPath, programPinPath } from "./object-reuse.ts";
 export type { RodataValue } from "./object-rodata.ts";
+export { type DatapathObject, datapathObjects, ObjectSet } from "./object-set.ts";
 export { listPins, type Pin, type PinKind, unpin, unpinAll } from "./pins.ts";
 export {
   BpfProgram,
@@ -57,6 +58,7 @@ export {
 } from "./program.ts";
 export { type OnRecord, RingBuffer, type RingBufferWait } from "./ring-buffer.ts";
 export { type MapSource, VersionedTables } from "./tables.ts";
+export { type TcChain, tcChain } from "./tc-chain.ts";
 export {
   createTestRunner,
   type RunnableProgram,

@@ -8,7 +8,7 @@ export type Memory = Uint8Array | bigint | null;
 export interface Libc {
   mmap(address: Memory, length: number, prot: number, flags: number, fd: number, offset: number): bigint;
   munmap(address: bigint, length: number): number;
-  syscall(number: number, a: number, b: number, c: number): number;
+  syscall(number: number, a: number, b: number | bigint, c: number): number;
   flock(fd: number, operation: number): number;
   if_nametoindex(name: string): number;
   sysconf(name: number): number;

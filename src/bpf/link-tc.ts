@@ -1,13 +1,11 @@
-// TC programs on an interface. TCX links (kernel 6.6) are held and updated like any link. On older kernels the
+// TC programs on an interface, whatever the kernel has. Before TCX links (link-tcx.ts) came, a
 // program becomes a filter of the clsact queueing discipline: it belongs to the interface, not to a descriptor,
 // so it stays without a pin until it is detached or the interface goes.
-import { ATTACH_TYPE } from "./constants.ts";
 import { ERRNO } from "./errno.ts";
 import { checkResult, kernelError } from "./kernel-error.ts";
 import { libbpf } from "./libbpf.ts";
-import { type AttachableProgram, type BpfLink, createLink } from "./link.ts";
-
-export type TcDirection = "ingress" | "egress";
+import type { AttachableProgram, BpfLink } from "./link.ts";
+import { attachTcx, createTcx, type TcDirection } from "./link-tcx.ts";
 
 export interface TcRequest {
   readonly program: AttachableProgram;
@@ -33,23 +31,21 @@ export interface TcFilter {
 }
 
 const ATTACH_POINT: Readonly<Record<TcDirection, number>> = { ingress: 1, egress: 2 };
-const TCX_TYPE: Readonly<Record<TcDirection, number>> = {
-  ingress: ATTACH_TYPE.tcxIngress,
-  egress: ATTACH_TYPE.tcxEgress,
-};
 const FLAG_REPLACE = 1;
 // Our filter is known again after a restart by these two.
 const HANDLE = 0x504b;
 const PRIORITY = 1;
 
-/** Throws `kernel-call-failed`; EEXIST in clsact mode says that a filter is there already (see `replace`). */
+/**
+ * Throws what `attachTcx` throws, and `kernel-call-failed`; EEXIST in clsact mode says that a filter is there already
+ * (see `replace`).
+ */
 export function attachTc(request: TcRequest): TcAttachment {
-  if (request.mode !== "clsact") {
-    const { program, ifindex, direction } = request;
-    const label = `TCX link on ${request.interfaceName} ${direction}`;
-    const link = createLink({ program, ifindex, attachType: TCX_TYPE[direction] }, label);
+  if (request.mode === "tcx") return { kind: "tcx", link: attachTcx(request) };
+  if (request.mode === "auto") {
+    const link = createTcx(request);
     if (typeof link !== "number") return { kind: "tcx", link };
-    if (request.mode === "tcx" || link !== ERRNO.EINVAL) throw attachError(request, "bpf_link_create", link);
+    if (link !== ERRNO.EINVAL) throw attachError(request, "bpf_link_create", link);
   }
   const { ifindex, interfaceName, direction } = request;
   const filter: TcFilter = { ifindex, interfaceName, direction };

@@ -1,4 +1,4 @@
-// Installs an object in place of whatever version is in force, with no packet unjudged and no state lost.
+// Installs objects in place of whatever version is in force, with no packet unjudged and no state lost.
 //
 // The order makes every instant safe to be killed at:
 //   1. load the programs; maps that changed are new and are filled. Nothing is visible: it all goes with the process.
@@ -14,9 +14,7 @@ import { bug, PenstockError } from "../base/index.ts";
 import type { TableSpec } from "../compile/index.ts";
 import { waitForGracePeriod } from "./grace.ts";
 import { findInForce, type InForce, type PinnedLink, withLink } from "./in-force.ts";
-import { listInterfaces } from "./interfaces.ts";
 import { KernelTypes } from "./kernel-types.ts";
-import type { XdpMode } from "./link-xdp.ts";
 import { type BpfMap, openPinnedMap } from "./map.ts";
 import {
   beginsAnew,
@@ -28,16 +26,16 @@ import {
   type WantedMap,
 } from "./map-change.ts";
 import { addCounts, addMissing, type CarryOptions, copyEntries, readUsed } from "./migrate.ts";
-import { type BpfObject, openObject } from "./object.ts";
 import { mapPinPath, programPinPath } from "./object-reuse.ts";
+import { type DatapathObject, type ObjectSet, openObjects } from "./object-set.ts";
 import { pinsIncomplete } from "./pin-errors.ts";
 import { listPins, unpin } from "./pins.ts";
 import type { BpfProgram } from "./program.ts";
 import { modeOf, programFor } from "./twins.ts";
 
 export interface InstallOptions {
-  readonly objectPath: string;
-  /** What the object is. */
+  readonly objects: readonly DatapathObject[];
+  /** What the objects are together. */
   readonly abi: ObjectAbi;
   readonly pinDirectory: string;
   readonly tables: readonly TableSpec[];
@@ -48,7 +46,7 @@ export interface InstallOptions {
 }
 
 export interface Installed {
-  readonly object: BpfObject;
+  readonly object: ObjectSet;
   /** The programs that links run, or shall run. */
   readonly programs: ReadonlyMap<string, BpfProgram>;
   /** What became other than it was, one sentence each; empty after a first installation, or if nothing did. */
@@ -56,10 +54,10 @@ export interface Installed {
 }
 
 /**
- * Loads the object and puts it in force. Only for whoever holds the directory's lock. Throws what `openObject` throws,
+ * Loads the objects and puts them in force. Only for whoever holds the directory's lock. Throws what `openObjects` throws,
  * `pins-incomplete`, `migration-refused` and `downgrade-refused`; what was in force is in force then.
  */
-export async function installObject(options: InstallOptions): Promise<Installed> {
+export async function installObjects(options: InstallOptions): Promise<Installed> {
   const inForce = findInForce(options.pinDirectory, Object.keys(options.abi.maps));
   try {
     return await new Installation(options, inForce).run();
@@ -80,12 +78,12 @@ class Installation {
   }
 
   async run(): Promise<Installed> {
-    const { objectPath, maxEntries } = this.#options;
+    const { objects, maxEntries } = this.#options;
     await this.#refuseWhatIsUnknown();
     const changes = [...this.#inForce.maps.values()].map((map) => this.#compare(map));
     const kept = changes.filter(({ words }) => words.length === 0);
     const sharedMaps = Object.fromEntries(kept.map(({ name, from }) => [name, from]));
-    const object = openObject(objectPath, { maxEntries, sharedMaps });
+    const object = openObjects(objects, { maxEntries, sharedMaps });
     try {
       this.#refuseBlindly(object);
       const changed = changes.filter(({ words }) => words.length > 0);
@@ -96,7 +94,7 @@ class Installation {
     }
   }
 
-  async #putInForce(object: BpfObject, changed: readonly MapChange[]) {
+  async #putInForce(object: ObjectSet, changed: readonly MapChange[]) {
     const carry = { generation: this.#generation(), reseal: this.#options.reseal };
     for (const change of changed) {
       await copyEntries(change, object.map(change.name), carry);
@@ -169,7 +167,7 @@ class Installation {
   }
 
   /** Layouts that cannot be compared are only taken for the same if the programs are. */
-  #refuseBlindly(object: BpfObject): void {
+  #refuseBlindly(object: ObjectSet): void {
     if (!this.#types.isBlind) return;
     const tags = new Set(this.#inForce.programs.map((program) => program.info().tag));
     const other = [...object.programs].find(([, program]) => !tags.has(program.info().tag));
@@ -183,7 +181,7 @@ class Installation {
   }
 
   /** A program that runs already, if it is the same and judges by the same maps: what need not move does not. */
-  #choosePrograms(object: BpfObject): Map<string, BpfProgram> {
+  #choosePrograms(object: ObjectSet): Map<string, BpfProgram> {
     const ids = [...object.maps.values()].map(({ id }) => id);
     const chosen = new Map<string, BpfProgram>();
     for (const [name, program] of object.programs) {
@@ -202,7 +200,7 @@ class Installation {
     const moved: PinnedLink[] = [];
     try {
       for (const link of this.#inForce.links) {
-        const target = programFor(programs, link.program, this.#modeOf(link));
+        const target = programFor(programs, link.program, modeOf(link));
         if (target === undefined || link.info?.programId === target.info().id) continue;
         if (!putBehind(link, target)) continue;
         moved.push(link);
@@ -217,13 +215,9 @@ class Installation {
     const tags = new Set(this.#inForce.programs.map((program) => program.info().tag));
     const isSame = names.every((name) => tags.has(programs.get(name)?.info().tag ?? ""));
     const what = isSame ? "loaded anew for other maps" : "another build";
-    const where = `on ${moved.length} of ${this.#inForce.links.length} interfaces`;
+    const interfaces = (links: readonly PinnedLink[]) => new Set(links.map(({ index }) => index)).size;
+    const where = `on ${interfaces(moved)} of ${interfaces(this.#inForce.links)} interfaces`;
     this.#words.push(`${names.join(", ")}: ${what}, ${where}`);
-  }
-
-  /** An interface of another namespace cannot be asked; what runs on it is another namespace's to change. */
-  #modeOf({ index }: PinnedLink): XdpMode {
-    return listInterfaces().some((known) => known.index === index) ? modeOf(index) : "native";
   }
 
   #moveBack(link: PinnedLink): void {
@@ -251,7 +245,7 @@ class Installation {
     this.#observe(`pinned map ${name}`);
   }
 
-  #unpinUnknown(object: BpfObject): void {
+  #unpinUnknown(object: ObjectSet): void {
     const { pinDirectory } = this.#options;
     for (const { name, path } of listPins(join(pinDirectory, "maps")))
       if (!object.maps.has(name)) unpin(path);

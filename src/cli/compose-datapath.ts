@@ -3,6 +3,7 @@
 import { dirname } from "node:path";
 import { bug, PenstockError } from "../base/index.ts";
 import {
+  datapathObjects,
   type KernelDatapath,
   listInterfaces,
   type MapSource,
@@ -13,7 +14,7 @@ import {
 import { appliedTable } from "../compile/index.ts";
 import { capacitiesFor, policyTables } from "../kinds/index.ts";
 import { type Datapath, sealValue } from "../reconcile/index.ts";
-import { objectPath } from "./places.ts";
+import { objectDirectory } from "./places.ts";
 import type { Settings } from "./settings.ts";
 
 /** The datapath as it is pinned. */
@@ -32,7 +33,7 @@ export async function openWorkingDatapath(settings: Settings): Promise<KernelDat
     });
   }
   return openDatapath({
-    objectPath,
+    objects: datapathObjects(objectDirectory),
     pinDirectory: settings.pinDirectory,
     tables: policyTables,
     maxEntries: capacitiesFor(settings.limits),

@@ -2,8 +2,8 @@
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
-/** The compiled datapath. */
-export const objectPath = fileURLToPath(new URL("../../dist/objects/xdp_firewall.bpf.o", import.meta.url));
+/** Where the compiled datapath is. */
+export const objectDirectory = fileURLToPath(new URL("../../dist/objects", import.meta.url));
 
 /** Penstock's version, from package.json. */
 export const version = readVersion();

@@ -72,10 +72,13 @@ export class InterfaceGroups {
   }
 
   /**
-   * Notes that `program` needs the group, or the interface, that a document calls `name`; returns the group's
-   * full name and how many interfaces of this host are in it.
+   * Notes that programs are needed on the group, or the interface, that a document calls `name`; returns the group's
+   * full name and how many interfaces of this host are in it. XDP and TC programs are named alike.
    */
-  use(name: string, program: string): { readonly group: string; readonly members: readonly HostInterface[] } {
+  use(
+    name: string,
+    ...programs: readonly string[]
+  ): { readonly group: string; readonly members: readonly HostInterface[] } {
     const full = this.#groups.has(name) ? name : interfaceGroupName(name);
     const group = this.#groups.get(full) ?? {
       name: full,
@@ -83,9 +86,7 @@ export class InterfaceGroups {
       mode: "auto" as const,
     };
     this.#groups.set(full, group);
-    const programs = this.#uses.get(full) ?? new Set();
-    programs.add(program);
-    this.#uses.set(full, programs);
+    this.#uses.set(full, new Set([...(this.#uses.get(full) ?? []), ...programs]));
     return { group: full, members: group.members };
   }
 

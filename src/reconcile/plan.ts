@@ -182,8 +182,9 @@ function* filtered<T>(items: Iterable<T>, only: (item: T) => boolean): Iterable<
   for (const item of items) if (only(item)) yield item;
 }
 
+/** The modes of interface groups are those of XDP: TC programs are attached in one way only. */
 function fitsMode(attached: Attached, mode: "native" | "generic" | "auto"): boolean {
-  return attached.current && (mode === "auto" || attached.mode === mode);
+  return attached.current && (mode === "auto" || attached.mode === "tcx" || attached.mode === mode);
 }
 
 function summarise(diff: TableDiff, logical: Iterable<LogicalChange>, capacity: number): TableSummary {

@@ -19,7 +19,7 @@ export interface Attached {
   readonly index: number;
   /** The interface's name, or undefined if it is gone. */
   readonly interface: string | undefined;
-  readonly mode: "native" | "generic";
+  readonly mode: "native" | "generic" | "tcx";
   /** False if the link does not run the program that this agent loaded. */
   readonly current: boolean;
 }

@@ -1,10 +1,10 @@
 // check: does this host carry the datapath? Tries for real what can be tried without a trace.
 import { existsSync } from "node:fs";
-import { checkFeatures, type FeatureCheck } from "../../bpf/index.ts";
+import { checkFeatures, datapathObjects, type FeatureCheck } from "../../bpf/index.ts";
 import { defineCommand } from "../command.ts";
 import { bpffsOf } from "../compose-datapath.ts";
 import { exitCode } from "../exit-codes.ts";
-import { objectPath } from "../places.ts";
+import { objectDirectory } from "../places.ts";
 import { alignColumns, type Style } from "../style.ts";
 import { countOf, plain } from "../text.ts";
 
@@ -33,11 +33,12 @@ export const checkCommand = defineCommand({
 
 function checkObject(): FeatureCheck {
   const check = { name: "datapath-object", needed: "the compiled datapath" };
-  if (existsSync(objectPath)) return { ...check, status: "ok", found: "present" };
+  const missing = datapathObjects(objectDirectory).filter(({ path }) => !existsSync(path));
+  if (missing.length === 0) return { ...check, status: "ok", found: "present" };
   return {
     ...check,
     status: "fail",
-    found: `${objectPath} does not exist`,
+    found: `without ${missing.map(({ path }) => path).join(", ")}`,
     remedy: "Build it: npm run build",
   };
 }

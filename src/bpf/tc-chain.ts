@@ -1,0 +1,51 @@
+// Where TC programs stand on an interface. A program of ours that is attached takes its place among those of ours
+// that are there; programs of others stay where they are, in front of it or behind it.
+import { PenstockError } from "../base/index.ts";
+import type { PinnedLink } from "./in-force.ts";
+import { type TcDirection, type TcxPlace, tcxTypes } from "./link-tcx.ts";
+
+/** Names of programs by hook, each list in the order in which its programs see a packet. */
+export type TcChain = Readonly<Record<TcDirection, readonly string[]>>;
+
+/**
+ * The TC programs of the datapath. On its way in a packet meets what knows its connection first, then what changes
+ * it, then what only looks at it; on its way out it is changed first, so that its connection is known as it is on the
+ * wire.
+ */
+export const tcChain: TcChain = {
+  ingress: ["tc_conntrack_ingress"],
+  egress: ["tc_conntrack_egress"],
+};
+
+/** The hook of a program. Throws `tc-program-homeless` if the chain does not have it. */
+export function directionOf(chain: TcChain, program: string): TcDirection {
+  if (chain.ingress.includes(program)) return "ingress";
+  if (chain.egress.includes(program)) return "egress";
+  throw new PenstockError({
+    code: "tc-program-homeless",
+    disposition: "stalled",
+    message: `Cannot attach ${program}: nothing says where it stands among the TC programs`,
+    remedy: "Give it a line in src/bpf/tc-chain.ts",
+  });
+}
+
+/** The place of a program next to a link of ours on the same hook; undefined if none is there. */
+export function placeOf(
+  chain: TcChain,
+  program: string,
+  hook: { readonly index: number; readonly links: readonly PinnedLink[] },
+): TcxPlace | undefined {
+  const direction = directionOf(chain, program);
+  const order = chain[direction];
+  const links = new Map(
+    hook.links
+      .filter(({ info }) => info?.ifindex === hook.index && info.attachType === tcxTypes[direction])
+      .map((link) => [link.program, link.info?.id]),
+  );
+  const here = order.indexOf(program);
+  const idOf = (name: string | undefined) => (name === undefined ? undefined : links.get(name));
+  const next = idOf(order.slice(here + 1).find((name) => links.has(name)));
+  if (next !== undefined) return { beside: next, side: "before" };
+  const last = idOf(order.slice(0, here).findLast((name) => links.has(name)));
+  return last === undefined ? undefined : { beside: last, side: "after" };
+}
