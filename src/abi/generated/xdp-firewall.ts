@@ -18,6 +18,7 @@ import {
   generationLayout,
   interfaceBindingLayout,
   interfacesValueLayout,
+  sharedMaps,
 } from "./shared.ts";
 
 /** enum carried_flag: the number of each name. */
@@ -860,46 +861,10 @@ export const packetEventCodec: StructCodec<PacketEvent> = defineCodec<PacketEven
 
 /** The maps of xdp_firewall. */
 export const xdpFirewallMaps = {
-  address_set_v4: {
-    name: "address_set_v4",
-    type: 11,
-    keySize: 12,
-    valueSize: 16,
-    maxEntries: 1000000,
-    flags: 1,
-    key: addressKeyV4Layout,
-    value: addressSetV4ValueLayout,
-  },
-  address_set_v6: {
-    name: "address_set_v6",
-    type: 11,
-    keySize: 24,
-    valueSize: 16,
-    maxEntries: 1000000,
-    flags: 1,
-    key: addressKeyV6Layout,
-    value: addressSetV6ValueLayout,
-  },
-  applied: {
-    name: "applied",
-    type: 2,
-    keySize: 4,
-    valueSize: 120,
-    maxEntries: 1,
-    flags: 1024,
-    keyType: { kind: "uint", bits: 32, bigEndian: false },
-    value: appliedValueLayout,
-  },
-  directory: {
-    name: "directory",
-    type: 1,
-    keySize: 8,
-    valueSize: 344,
-    maxEntries: 40960,
-    flags: 1,
-    key: directoryKeyLayout,
-    value: directoryValueLayout,
-  },
+  address_set_v4: sharedMaps.address_set_v4,
+  address_set_v6: sharedMaps.address_set_v6,
+  applied: sharedMaps.applied,
+  directory: sharedMaps.directory,
   event_budgets: {
     name: "event_budgets",
     type: 6,
@@ -958,36 +923,9 @@ export const xdpFirewallMaps = {
     keyType: { kind: "uint", bits: 32, bigEndian: false },
     value: fwSettingsLayout,
   },
-  generation: {
-    name: "generation",
-    type: 2,
-    keySize: 4,
-    valueSize: 24,
-    maxEntries: 1,
-    flags: 1024,
-    keyType: { kind: "uint", bits: 32, bigEndian: false },
-    value: generationLayout,
-  },
-  interfaces: {
-    name: "interfaces",
-    type: 1,
-    keySize: 4,
-    valueSize: 56,
-    maxEntries: 1024,
-    flags: 1,
-    keyType: { kind: "uint", bits: 32, bigEndian: false },
-    value: interfacesValueLayout,
-  },
-  rule_counters: {
-    name: "rule_counters",
-    type: 6,
-    keySize: 4,
-    valueSize: 16,
-    maxEntries: 16384,
-    flags: 0,
-    keyType: { kind: "uint", bits: 32, bigEndian: false },
-    value: counterLayout,
-  },
+  generation: sharedMaps.generation,
+  interfaces: sharedMaps.interfaces,
+  rule_counters: sharedMaps.rule_counters,
 } as const satisfies Readonly<Record<string, MapLayout>>;
 
 /** The programs of xdp_firewall and the sections that they are in. */
