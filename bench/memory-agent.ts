@@ -32,7 +32,12 @@ const datapath = await openDatapath({
   objects: datapathObjects(objectDirectory),
   pinDirectory,
   tables: policyTables,
-  maxEntries: capacitiesFor({ rulesMax, addressesMax: Number(addressesMax), interfacesMax: 64 }),
+  maxEntries: capacitiesFor({
+    rulesMax,
+    addressesMax: Number(addressesMax),
+    interfacesMax: 64,
+    connectionsMax: 1024,
+  }),
   eventsPerSecondMax: 1000,
 });
 try {

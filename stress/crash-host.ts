@@ -19,7 +19,7 @@ import {
 } from "../test/fixtures/packet-view.ts";
 import { interfaceNames, type PolicyPair } from "./crash-policies.ts";
 
-const limits = { rulesMax: 64, addressesMax: 256, interfacesMax: 16 };
+const limits = { rulesMax: 64, addressesMax: 256, interfacesMax: 16, connectionsMax: 64 };
 /** Outcomes after which the record's revision is the one in force. */
 const inForce = ["applied", "unchanged", "rolled-back", "healed"];
 let made = 0;

@@ -35,6 +35,8 @@ enum id_space {
 	ID_SPACE_DEVICE = 5,
 	ID_SPACE_PROCESSOR = 6,
 	ID_SPACE_PROGRAM = 7,
+	/* Slots of ct_settings. */
+	ID_SPACE_CONNTRACK = 8,
 };
 
 struct directory_key {

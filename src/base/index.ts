@@ -1,6 +1,7 @@
 // What every stage may use: errors, diagnostics, identities, addresses, time. Pure.
 export * from "./clock.ts";
 export * from "./diagnostics.ts";
+export * from "./duration.ts";
 export * from "./errors.ts";
 export * from "./pace.ts";
 export * from "./packet.ts";

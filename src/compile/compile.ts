@@ -128,7 +128,7 @@ class CompileRun implements CompileContext {
       }
       const key = new Uint8Array(4);
       new DataView(key.buffer).setUint32(0, binding.interface.index, true);
-      builder.add(key, interfaceBindingCodec.encode({ groups, present: 1, conntrack: 0 }), 0);
+      builder.add(key, interfaceBindingCodec.encode({ groups, present: 1, conntrack: binding.conntrack }), 0);
     }
   }
 

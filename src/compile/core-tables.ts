@@ -42,6 +42,7 @@ export function idRangesFor(rulesMax: number): Readonly<Record<IdSpace, IdRange>
     device: { first: 1, last: 0xfff },
     processor: { first: 1, last: 0xfff },
     program: { first: 1, last: 0xff },
+    conntrack: { first: 1, last: 0xff },
   };
 }
 

@@ -17,6 +17,23 @@ export interface Attachment {
   readonly mode: AttachMode;
 }
 
+/** By whom connections on an interface are tracked. */
+export interface Tracking {
+  readonly interface: HostInterface;
+  /** The slot of the settings. */
+  readonly slot: number;
+  /** The document's name. */
+  readonly by: string;
+}
+
+/** What applies to packets on one interface. */
+export interface InterfaceBinding {
+  readonly interface: HostInterface;
+  readonly groups: readonly string[];
+  /** The slot of the settings by which connections are tracked; 0 if they are not. */
+  readonly conntrack: number;
+}
+
 interface Group {
   readonly name: string;
   readonly members: readonly HostInterface[];
@@ -56,6 +73,7 @@ export class InterfaceGroups {
   readonly #host: readonly HostInterface[];
   readonly #groups = new Map<string, Group>();
   readonly #uses = new Map<string, Set<string>>();
+  readonly #tracked = new Map<number, Tracking>();
 
   constructor(host: readonly HostInterface[]) {
     this.#host = host;
@@ -90,12 +108,31 @@ export class InterfaceGroups {
     return { group: full, members: group.members };
   }
 
-  /** For each interface that any used group holds: its groups' names, and the programs to attach. */
-  bindings(): { readonly interface: HostInterface; readonly groups: readonly string[] }[] {
-    const found = new Map<number, { interface: HostInterface; groups: string[] }>();
+  /**
+   * Notes that connections on the interfaces of a group are tracked by the settings in a slot. Returns by whom one of
+   * them is tracked already, if it is.
+   */
+  track(name: string, { slot, by }: Omit<Tracking, "interface">): Tracking | undefined {
+    for (const member of this.use(name).members) {
+      const other = this.#tracked.get(member.index);
+      if (other !== undefined && other.by !== by) return other;
+      this.#tracked.set(member.index, { interface: member, slot, by });
+    }
+    return undefined;
+  }
+
+  /** Who tracks connections on the interface; undefined if nobody does. */
+  trackerOf(index: number): Tracking | undefined {
+    return this.#tracked.get(index);
+  }
+
+  /** For each interface that any used group holds: what applies there. */
+  bindings(): InterfaceBinding[] {
+    const found = new Map<number, { interface: HostInterface; groups: string[]; conntrack: number }>();
     for (const name of [...this.#uses.keys()].sort()) {
       for (const member of this.#groups.get(name)?.members ?? []) {
-        const binding = found.get(member.index) ?? { interface: member, groups: [] };
+        const conntrack = this.#tracked.get(member.index)?.slot ?? 0;
+        const binding = found.get(member.index) ?? { interface: member, groups: [], conntrack };
         binding.groups.push(name);
         found.set(member.index, binding);
       }

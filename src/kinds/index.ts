@@ -9,6 +9,7 @@ import {
 } from "../compile/index.ts";
 import type { LimitsConfiguration } from "../policy/index.ts";
 import { addressSetKind } from "./address-set/index.ts";
+import { conntrackKind } from "./conntrack/index.ts";
 import { firewallKind } from "./firewall/index.ts";
 import { interfaceGroupKind } from "./interface-group/index.ts";
 import { portSetKind } from "./port-set/index.ts";
@@ -18,6 +19,7 @@ export const kinds: readonly KindDefinition[] = [
   interfaceGroupKind,
   addressSetKind,
   portSetKind,
+  conntrackKind,
   firewallKind,
 ];
 
@@ -30,7 +32,7 @@ export const policyTables: readonly TableSpec[] = [
 
 /** How many entries each map is made for, by its name; those that are not named keep the program's number. */
 export function capacitiesFor(limits: LimitsConfiguration): Readonly<Record<string, number>> {
-  const { rulesMax, addressesMax, interfacesMax } = limits;
+  const { rulesMax, addressesMax, interfacesMax, connectionsMax } = limits;
   return {
     fw_rules: rulesMax,
     rule_counters: ruleIdsFor(rulesMax),
@@ -38,5 +40,9 @@ export function capacitiesFor(limits: LimitsConfiguration): Readonly<Record<stri
     address_set_v6: addressesMax,
     interfaces: interfacesMax,
     directory: directoryCapacityFor(rulesMax),
+    connections: connectionsMax,
+    ct_candidates: connectionsMax,
+    source_counts: connectionsMax,
+    rule_counts: ruleIdsFor(rulesMax),
   };
 }

@@ -12,6 +12,7 @@ export type {
   SourceConfiguration,
 } from "./generated/agent-configuration.ts";
 export type { Metadata, NodeSelector, PortList } from "./generated/common.ts";
+export type { Conntrack, ConntrackSpec, ConntrackTimeouts } from "./generated/conntrack.ts";
 export type {
   Firewall,
   FirewallEndpoint,

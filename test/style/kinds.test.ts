@@ -5,7 +5,9 @@ import { checkKinds } from "./check-kinds.ts";
 import { listRepository, type SourceFile } from "./source-files.ts";
 
 test("every kind of the repository is whole", () => {
-  expect(checkKinds(listRepository(), ["address-set", "firewall", "interface-group"])).toEqual([]);
+  expect(
+    checkKinds(listRepository(), ["address-set", "conntrack", "firewall", "interface-group", "port-set"]),
+  ).toEqual([]);
 });
 
 const whole: readonly SourceFile[] = [

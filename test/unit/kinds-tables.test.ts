@@ -1,18 +1,21 @@
 // What all kinds together ask of the kernel: no table without a size, and no size for a map that does not exist.
 import { expect, it } from "vitest";
-import { mergeAbis, objectAbis, xdpFirewallMaps } from "../../src/abi/index.ts";
+import { mergeAbis, objectAbis, tcConntrackMaps, xdpFirewallMaps } from "../../src/abi/index.ts";
 import { capacitiesFor, policyTables } from "../../src/kinds/index.ts";
 
-const capacities = capacitiesFor({ rulesMax: 10, addressesMax: 20, interfacesMax: 30 });
+const capacities = capacitiesFor({ rulesMax: 10, addressesMax: 20, interfacesMax: 30, connectionsMax: 40 });
 
-it("the limits give every table its size, but for the one revision that is applied", () => {
+it("the limits give every table its size, but for those that are as large as anybody can need", () => {
   const sized = policyTables.map(({ name }) => name).filter((name) => capacities[name] !== undefined);
-  expect([...sized, "applied"]).toEqual(policyTables.map(({ name }) => name));
-  expect(xdpFirewallMaps.applied.maxEntries).toBe(1);
+  const fixed = [tcConntrackMaps.ct_settings, xdpFirewallMaps.applied];
+  expect([...sized, ...fixed.map(({ name }) => name)].sort()).toEqual(
+    policyTables.map(({ name }) => name).sort(),
+  );
+  expect(fixed.map(({ maxEntries }) => maxEntries)).toEqual([256, 1]);
 });
 
 it("every table whose size a limit gives names that limit", () => {
-  const given = { rulesMax: 10, addressesMax: 20, interfacesMax: 30 } as const;
+  const given = { rulesMax: 10, addressesMax: 20, interfacesMax: 30, connectionsMax: 40 } as const;
   const before = capacitiesFor(given);
   for (const limit of ["rulesMax", "addressesMax", "interfacesMax"] as const) {
     const after = capacitiesFor({ ...given, [limit]: given[limit] + 1 });

@@ -336,6 +336,7 @@ export const IdSpace = {
   device: 5,
   processor: 6,
   program: 7,
+  conntrack: 8,
 } as const;
 
 export type IdSpace = keyof typeof IdSpace;
@@ -349,6 +350,7 @@ export const idSpaceNames: Readonly<Record<number, IdSpace>> = {
   5: "device",
   6: "processor",
   7: "program",
+  8: "conntrack",
 };
 
 export const idSpaceEnum = { name: "id_space", values: IdSpace } as const satisfies EnumLayout;
@@ -982,5 +984,5 @@ export const xdpFirewallAbi = {
   ],
   maps: xdpFirewallMaps,
   programs: xdpFirewallPrograms,
-  layoutDigest: "adf26bded0329c3c2c8b1ddccff83f91fd14a1e1b25dfc04a735275edb5711ef",
+  layoutDigest: "5a07d058c4af77a8a10391d4da7780e950acf0d2a4e4cfd391d19fbd8c643849",
 } as const satisfies GeneratedAbi;

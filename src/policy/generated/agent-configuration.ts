@@ -118,6 +118,10 @@ export interface LimitsConfiguration {
    * Network interfaces under policy.
    */
   readonly interfacesMax: number;
+  /**
+   * Connections that are known at one time. Their memory, 216 bytes each, is taken at once, so that none is wanting under a flood.
+   */
+  readonly connectionsMax: number;
 }
 /**
  * Events that the datapath sends for logged packets.
