@@ -14,7 +14,7 @@ main() {
 	check "generated policy types" tsx scripts/generate-policy-types.ts --check
 	if [[ -e dist/objects ]]; then check "generated codecs" tsx scripts/generate-abi.ts --check; fi
 	if command -v clang-format-19 >/dev/null; then
-		check "format of C" clang-format-19 --dry-run --Werror bpf/*.c bpf/lib/*.h
+		check "format of C" clang-format-19 --dry-run --Werror bpf/*.c bpf/lib/*.h scripts/verifier/*.c
 	else
 		echo "check: format of C not checked: clang-format-19 is not installed" >&2
 	fi

@@ -5,6 +5,7 @@
 #
 #   bash scripts/setup.sh            everything, or exit code 1 with what is missing and how to get it
 #   bash scripts/setup.sh --root     the same, and the rights of root count as missing too
+#   bash scripts/setup.sh --guest    the same, and what a virtual machine with Linux 6.1 needs (npm run verifier)
 #   bash scripts/setup.sh --partial  go on with what works (unit tests need no compiler and no kernel)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -12,7 +13,7 @@ export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 
 readonly node_least=20.19 clang_least=15
 readonly clang_wanted=(clang-19 clang-18 clang-17 clang-16 clang-15) # as scripts/build-bpf.sh takes them
-partial=false needs_root=false log=""
+partial=false needs_root=false needs_guest=false log=""
 missing=() packages=()
 
 main() {
@@ -20,6 +21,7 @@ main() {
 		case "$option" in
 		--partial) partial=true ;;
 		--root) needs_root=true ;;
+		--guest) needs_guest=true ;;
 		*) fail "Cannot set up: unknown option $option" ;;
 		esac
 	done
@@ -35,6 +37,7 @@ main() {
 		missing+=("the rights of root, for network namespaces and BPF programs")
 	fi
 	report_missing
+	get_guest_kernel
 	install_node_modules
 	build
 }
@@ -99,6 +102,7 @@ find_missing() {
 	want "nsenter" util-linux has nsenter
 	want "pgrep" procps has pgrep
 	want "CA certificates" ca-certificates test -s /etc/ssl/certs/ca-certificates.crt
+	[[ $needs_guest == false ]] || want "qemu" qemu-system-x86 has qemu-system-x86_64
 }
 
 want() {
@@ -203,6 +207,12 @@ report_missing() {
 	fi
 	is_root || say "Run the same command as root, which gets what is missing: sudo env \"PATH=\$PATH\" <the command>"
 	exit 1
+}
+
+get_guest_kernel() {
+	[[ $needs_guest == true ]] || return 0
+	bash scripts/get-kernel.sh --cached >/dev/null 2>&1 && return 0
+	quietly "Getting Debian 12's kernel 6.1" bash scripts/get-kernel.sh || [[ $partial == true ]]
 }
 
 # Nobody's npm packages are replaced without need: what counts is whether the versions are those of the lockfile.

@@ -36,6 +36,8 @@ interface Probe {
 
 /** bpf_xdp_get_buff_len and programs of the section xdp.frags. */
 const KERNEL_MIN: readonly [number, number] = [5, 18];
+/** The oldest kernel on which the programs are tried (docs/verifier.md): verifiers before may refuse them. */
+const KERNEL_TRIED_MIN: readonly [number, number] = [6, 1];
 const LIBBPF_MIN: readonly [number, number] = [1, 1];
 const BPFFS_MAGIC = 0xcafe4a11;
 const BTF_PATH = "/sys/kernel/btf/vmlinux";
@@ -48,7 +50,7 @@ const NO_INTERFACE = 0x7fff_ffff;
 /** All checks, in the order in which a person would mend them. `bpffs` is where pins will lie. */
 export function checkFeatures(options: { readonly bpffs?: string } = {}): FeatureCheck[] {
   const probes: Probe[] = [
-    { name: "kernel-version", needed: `Linux ${KERNEL_MIN.join(".")} or later`, run: probeKernel },
+    { name: "kernel-version", needed: `Linux ${KERNEL_TRIED_MIN.join(".")} or later`, run: probeKernel },
     { name: "capabilities", needed: "CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON", run: probeCapabilities },
     { name: "libbpf", needed: `libbpf.so.1, ${LIBBPF_MIN.join(".")} or later`, run: probeLibbpf },
     { name: "btf", needed: `kernel types in ${BTF_PATH}`, run: probeBtf },
@@ -111,8 +113,10 @@ function attempt(run: () => Finding): Finding {
 
 function probeKernel(): Finding {
   const found = `Linux ${release()}`;
-  if (isAtLeast(release().split("."), KERNEL_MIN)) return { status: "ok", found };
-  return { status: "fail", found, remedy: "Boot a newer kernel" };
+  const remedy = `Boot Linux ${KERNEL_TRIED_MIN.join(".")} or later`;
+  if (isAtLeast(release().split("."), KERNEL_TRIED_MIN)) return { status: "ok", found };
+  if (!isAtLeast(release().split("."), KERNEL_MIN)) return { status: "fail", found, remedy };
+  return { status: "warn", found: `${found}, on which the programs are not tried`, remedy };
 }
 
 function isAtLeast(
