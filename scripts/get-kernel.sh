@@ -7,7 +7,7 @@
 set -euo pipefail
 
 readonly package=linux-image-cloud-amd64 series=6.1
-readonly cache=${XDG_CACHE_HOME:-$HOME/.cache}/penstock/kernels
+readonly cache=${XDG_CACHE_HOME:-~/.cache}/penstock/kernels
 scratch=
 
 main() {

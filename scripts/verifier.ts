@@ -12,20 +12,31 @@ const usage =
   "usage: npm run verifier -- [--kernel running|6.1|both] [--objects FOLDER] [--order NAME,...] [--json FILE]";
 const root = fileURLToPath(new URL("..", import.meta.url));
 
-const { values } = parseArgs({
-  options: {
+const kernels = ["running", "6.1", "both"];
+const values = readOptions();
+try {
+  process.exitCode = main() ? 0 : 1;
+} catch (error) {
+  console.error(`verifier: ${error instanceof Error ? error.message : error}`);
+  process.exitCode = 1;
+}
+
+function readOptions() {
+  const options = {
     kernel: { type: "string" },
     objects: { type: "string", default: join(root, "dist/objects") },
     order: { type: "string" },
     json: { type: "string" },
-  },
-});
-const kernels = ["running", "6.1", "both"];
-if (values.kernel !== undefined && !kernels.includes(values.kernel)) {
+  } as const;
+  try {
+    const { values } = parseArgs({ options });
+    if (values.kernel === undefined || kernels.includes(values.kernel)) return values;
+  } catch {
+    // Told by the usage, as is a kernel that is none of the three.
+  }
   console.error(usage);
   process.exit(64);
 }
-process.exitCode = main() ? 0 : 1;
 
 function main(): boolean {
   const objects = listObjects(values.objects, values.order?.split(","));
