@@ -1,9 +1,8 @@
 // Programs on interfaces, each held there by a link that is pinned under the program's and the interface's name:
 // what is attached survives the agent, and the next agent finds it by listing pins.
-import { join } from "node:path";
 import type { Attachment } from "../compile/index.ts";
 import { PROGRAM_TYPE } from "./constants.ts";
-import { listLinks, withLink } from "./in-force.ts";
+import { findLink, linkPinPath, listLinks, type PinnedLink, withLink } from "./in-force.ts";
 import { listInterfaces } from "./interfaces.ts";
 import type { BpfLink } from "./link.ts";
 import { attachTcx } from "./link-tcx.ts";
@@ -76,16 +75,17 @@ export class Attachments {
   attach(attachment: Attachment): (() => void) | undefined {
     const program = programFor(this.#programs, attachment.program, "native");
     if (program === undefined) return undefined;
-    this.dropDead();
     const { index, mode } = attachment;
-    const before = this.list().find((a) => a.program === attachment.program && a.index === index);
+    const before = this.#find(attachment);
     if (before === undefined) {
+      // A link that is not what its name says is in the way.
+      this.detach(attachment.program, index);
       this.#make(program, attachment);
       return () => this.detach(attachment.program, index);
     }
-    const was = before.mode;
+    const was = modeOf(before, [{ name: attachment.interface, index }]);
     if (was === "tcx" || mode === "auto" || mode === was) {
-      withLink(this.#path(attachment.program, index), (link) => {
+      withLink(before.path, (link) => {
         link.update(programFor(this.#programs, attachment.program, was) ?? program);
       });
       return undefined;
@@ -117,7 +117,7 @@ export class Attachments {
         ? this.#linkTc(program, attachment)
         : this.#linkXdp(program, attachment);
     try {
-      link.pin(this.#path(attachment.program, attachment.index));
+      link.pin(linkPinPath(this.#pinDirectory, attachment.program, attachment.index));
     } finally {
       link.close();
     }
@@ -132,7 +132,7 @@ export class Attachments {
   }
 
   #linkTc(program: BpfProgram, { program: name, index, interface: interfaceName }: Attachment): BpfLink {
-    const place = placeOf(this.#chain, name, { index, links: listLinks(this.#pinDirectory) });
+    const place = placeOf(this.#chain, name, (other) => this.#find({ program: other, index }));
     const direction = directionOf(this.#chain, name);
     return attachTcx({ program, ifindex: index, interfaceName, direction, place });
   }
@@ -146,9 +146,7 @@ export class Attachments {
       make();
       isThere = true;
     } finally {
-      isThere ||= this.list().some(
-        ({ program, index }) => program === before.program && index === before.index,
-      );
+      isThere ||= this.#find(before) !== undefined;
       if (isThere) this.#switches.end(before);
     }
   }
@@ -159,8 +157,7 @@ export class Attachments {
     for (const change of this.#switches.begun()) {
       const { program, index, mode } = change;
       const name = listInterfaces().find((known) => known.index === index)?.name;
-      const isThere = this.list().some((a) => a.program === program && a.index === index);
-      if (name !== undefined && !isThere) {
+      if (name !== undefined && this.#find(change) === undefined) {
         this.attach({ program, interface: name, index, mode });
         said.push(`${program}: back on ${name}, where changing its mode was interrupted`);
       }
@@ -171,14 +168,14 @@ export class Attachments {
 
   /** Takes a program from an interface; nothing happens if it is not there. */
   detach(program: string, index: number): void {
-    const path = this.#path(program, index);
+    const path = linkPinPath(this.#pinDirectory, program, index);
     withLink(path, (link) => {
       if (link.info().ifindex !== 0) link.detach();
     });
     unpin(path);
   }
 
-  #path(program: string, index: number): string {
-    return join(this.#pinDirectory, "links", `${program}-${index}`);
+  #find({ program, index }: { readonly program: string; readonly index: number }): PinnedLink | undefined {
+    return findLink(this.#pinDirectory, program, index);
   }
 }

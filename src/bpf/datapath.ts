@@ -110,6 +110,8 @@ export class KernelDatapath<Source extends MapSource = ObjectSet> extends Versio
   }
 
   attached(): readonly AttachedProgram[] {
+    // Interfaces come and go: who may change pins tidies up whenever it looks.
+    if (this.#lock !== undefined) this.#attachments.dropDead();
     return this.#attachments.list();
   }
 

@@ -22,6 +22,11 @@ export interface PinnedLink {
   readonly info: LinkInfo | undefined;
 }
 
+/** Where the link of a program on an interface is pinned. */
+export function linkPinPath(pinDirectory: string, program: string, index: number): string {
+  return join(pinDirectory, "links", `${program}-${index}`);
+}
+
 /** Every pinned link, with what the kernel says about it. */
 export function listLinks(pinDirectory: string): PinnedLink[] {
   return listPins(join(pinDirectory, "links")).map(({ name, path }) => {
@@ -29,6 +34,13 @@ export function listLinks(pinDirectory: string): PinnedLink[] {
     const info = withLink(path, (link) => link.info());
     return { program: name.slice(0, dash), index: Number(name.slice(dash + 1)), path, info };
   });
+}
+
+/** The link that holds a program on an interface; undefined if none does. */
+export function findLink(pinDirectory: string, program: string, index: number): PinnedLink | undefined {
+  const path = linkPinPath(pinDirectory, program, index);
+  const info = withLink(path, (link) => link.info());
+  return info?.ifindex === index ? { program, index, path, info } : undefined;
 }
 
 /** Uses the link that is pinned at `path`; undefined if none is. */

@@ -29,23 +29,27 @@ export function directionOf(chain: TcChain, program: string): TcDirection {
   });
 }
 
-/** The place of a program next to a link of ours on the same hook; undefined if none is there. */
+/**
+ * The place of a program next to the link of another one on its hook; undefined if none is there. `find` gives the
+ * link of a program on the interface.
+ */
 export function placeOf(
   chain: TcChain,
   program: string,
-  hook: { readonly index: number; readonly links: readonly PinnedLink[] },
+  find: (program: string) => PinnedLink | undefined,
 ): TcxPlace | undefined {
   const direction = directionOf(chain, program);
   const order = chain[direction];
-  const links = new Map(
-    hook.links
-      .filter(({ info }) => info?.ifindex === hook.index && info.attachType === tcxTypes[direction])
-      .map((link) => [link.program, link.info?.id]),
-  );
   const here = order.indexOf(program);
-  const idOf = (name: string | undefined) => (name === undefined ? undefined : links.get(name));
-  const next = idOf(order.slice(here + 1).find((name) => links.has(name)));
+  const idOfFirst = (names: readonly string[]) => {
+    for (const name of names) {
+      const info = find(name)?.info;
+      if (info?.attachType === tcxTypes[direction]) return info.id;
+    }
+    return undefined;
+  };
+  const next = idOfFirst(order.slice(here + 1));
   if (next !== undefined) return { beside: next, side: "before" };
-  const last = idOf(order.slice(0, here).findLast((name) => links.has(name)));
+  const last = idOfFirst(order.slice(0, here).toReversed());
   return last === undefined ? undefined : { beside: last, side: "after" };
 }

@@ -162,6 +162,15 @@ describeKernel("TC programs of another object", () => {
     expect(listPins(`${world.pins}/links`)).toEqual([]);
   });
 
+  it("leave nothing behind when their interface goes while the agent runs", async () => {
+    const world = await makeWorld(hookPrograms);
+    await world.with(withHooks(), small, (datapath) => {
+      world.namespace.run("ip", "link", "delete", "left");
+      expect(world.namespace.enter(() => datapath.attached())).toEqual([]);
+      expect(listPins(`${world.pins}/links`)).toEqual([]);
+    });
+  });
+
   it("are taken back with a transaction that fails at any operation", async () => {
     const world = await makeWorld([]);
     await world.with(withHooks(), small, async (datapath) => {
