@@ -105,6 +105,11 @@ export class KernelDatapath<Source extends MapSource = ObjectSet> extends Versio
     return sums;
   }
 
+  /** A program by its name. Throws `pins-incomplete` if it is not there. */
+  program(name: string): BpfProgram {
+    return this.#installed.get(name) ?? throwError(pinsIncomplete(this.#pinDirectory, [`program ${name}`]));
+  }
+
   interfaces(): readonly NetworkInterface[] {
     return listInterfaces();
   }

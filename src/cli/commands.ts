@@ -5,6 +5,9 @@ import { applyCommand } from "./commands/apply.ts";
 import { auditListCommand } from "./commands/audit-list.ts";
 import { auditVerifyCommand } from "./commands/audit-verify.ts";
 import { checkCommand } from "./commands/check.ts";
+import { conntrackFlushCommand } from "./commands/conntrack-flush.ts";
+import { conntrackListCommand } from "./commands/conntrack-list.ts";
+import { conntrackStatsCommand } from "./commands/conntrack-stats.ts";
 import { countersCommand } from "./commands/counters.ts";
 import { detachCommand } from "./commands/detach.ts";
 import { driftCommand } from "./commands/drift.ts";
@@ -20,7 +23,10 @@ import { versionCommand } from "./commands/version.ts";
 
 export const commands: readonly (readonly [heading: string, members: readonly AnyCommand[]])[] = [
   ["Before a change:", [checkCommand, validateCommand, planCommand, explainCommand]],
-  ["Changing the kernel:", [agentCommand, applyCommand, reconcileCommand, rollbackCommand, detachCommand]],
+  [
+    "Changing the kernel:",
+    [agentCommand, applyCommand, reconcileCommand, rollbackCommand, conntrackFlushCommand, detachCommand],
+  ],
   [
     "Looking at a host:",
     [
@@ -29,6 +35,8 @@ export const commands: readonly (readonly [heading: string, members: readonly An
       driftCommand,
       countersCommand,
       eventsCommand,
+      conntrackListCommand,
+      conntrackStatsCommand,
       auditListCommand,
       auditVerifyCommand,
     ],
@@ -40,6 +48,14 @@ export const commands: readonly (readonly [heading: string, members: readonly An
 export const commandGroups: Readonly<
   Record<string, { readonly summary: string } & Pick<AnyCommand, "examples">>
 > = {
+  conntrack: {
+    summary: "The table of connections that the datapath tracks",
+    examples: [
+      ["penstock conntrack list", "which connections are there?"],
+      ["penstock conntrack stats", "how full is the table?"],
+      ["penstock conntrack flush --address 192.0.2.7", "forget those of one host"],
+    ],
+  },
   audit: {
     summary: "The audit log: one record for each attempt, in a chain that can be verified",
     examples: [

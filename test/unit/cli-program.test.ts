@@ -6,7 +6,7 @@ import { runCli } from "./cli-terminal.ts";
 const names = commands.flatMap(([, members]) => members.map(({ name }) => name));
 
 describe("help", () => {
-  test.each([...names, "audit"])(
+  test.each([...names, "audit", "conntrack"])(
     "of %s shows examples and exit codes, on stdout, and is no error",
     async (name) => {
       const { code, out, err } = await runCli([...name.split(" "), "--help"]);

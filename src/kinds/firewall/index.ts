@@ -11,7 +11,7 @@ export {
   prepareModel,
   type RuleReference,
 } from "./model.ts";
-export { protocolName } from "./protocols.ts";
+export { protocolName, protocolNumbers } from "./protocols.ts";
 
 /** See schema/firewall.schema.json and docs/kinds/firewall.md. */
 export const firewallKind: KindDefinition = {
