@@ -41,7 +41,7 @@ describeKernel("an upgrade of the datapath", () => {
     expect(changes).toEqual(
       expect.arrayContaining([
         "notes: new",
-        "fw_rules: field mark added",
+        "fw_rules: field colour added",
         "fw_rules: field documentId is uint32 and was uint16",
         "interfaces: field zone added",
         "directory: field text has 192 bytes and had 160",
@@ -72,7 +72,7 @@ describeKernel("an upgrade of the datapath", () => {
   });
 
   /** Writes a field of the first rule that packets see, on this side of it. */
-  const mark = (datapath: KernelDatapath, value: number, hidden: boolean) => {
+  const paint = (datapath: KernelDatapath, value: number, hidden: boolean) => {
     const map: BpfMap = datapath.object.map("fw_rules");
     const table = later().tables.find(({ name }) => name === "fw_rules");
     if (table === undefined) throw new Error("no rules");
@@ -84,7 +84,7 @@ describeKernel("an upgrade of the datapath", () => {
       const seen = Number(view.getBigUint64(0, true) & 1n);
       if (raw[table.sideOffset + seen * table.payloadSize + table.presenceOffset] === 0) continue;
       const side = hidden ? seen ^ 1 : seen;
-      view.setUint32(table.sideOffset + side * table.payloadSize + offsetOf(payload, "mark"), value, true);
+      view.setUint32(table.sideOffset + side * table.payloadSize + offsetOf(payload, "colour"), value, true);
       map.update(new Uint8Array(key.buffer), raw);
       return;
     }
@@ -93,22 +93,23 @@ describeKernel("an upgrade of the datapath", () => {
 
   it("refuses an earlier version that has no room for a field in use, and takes it when it is not", async () => {
     const world = await new World().install();
-    await world.with(later(), small, (datapath) => mark(datapath, 7, false));
+    await world.with(later(), small, (datapath) => paint(datapath, 7, false));
     const ids = world.running();
     await expect(world.upgrade(current)).rejects.toThrow(
       expect.objectContaining({
         code: "downgrade-refused",
-        message: "Cannot take over map fw_rules: this version has no room for what its field side.mark holds",
+        message:
+          "Cannot take over map fw_rules: this version has no room for what its field side.colour holds",
       }),
     );
     expect(world.running()).toEqual(ids);
     expect(world.verdicts()).toEqual(good);
     expect(await world.upgrade(later())).toEqual([]);
     await world.with(later(), small, (datapath) => {
-      mark(datapath, 0, false);
-      mark(datapath, 7, true);
+      paint(datapath, 0, false);
+      paint(datapath, 7, true);
     });
-    expect(await world.upgrade(current)).toContain("fw_rules: field mark removed");
+    expect(await world.upgrade(current)).toContain("fw_rules: field colour removed");
     expect(world.verdicts()).toEqual(good);
   });
 
