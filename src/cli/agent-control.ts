@@ -44,6 +44,7 @@ export function agentControl(parts: AgentControlParts): AgentControl {
         reconciler,
         datapath,
         now: systemClock.now(),
+        settings,
       });
     },
     reconcile: async () => viewOutcome(await reconciler.reconcile("command")),

@@ -16,6 +16,7 @@ import type { Source } from "../source/index.ts";
 import { attemptLog, auditDirectory, readOnlyAttempts } from "./compose-audit.ts";
 import { openInstalledDatapath, openWorkingDatapath, type PinnedDatapath } from "./compose-datapath.ts";
 import { openConfiguredRepository, storedRevisions, withSignal } from "./compose-source.ts";
+import { readGeoFile, stampOfGeoFile } from "./geo-file.ts";
 import { version } from "./places.ts";
 import { prepareElsewhere } from "./prepare-elsewhere.ts";
 import { requireSource, type Settings } from "./settings.ts";
@@ -142,9 +143,11 @@ interface Ports {
 }
 
 function makeReconciler(settings: Settings, { signal, ...ports }: Ports): Reconciler {
+  const { geo } = settings;
   return new Reconciler({
     ...ports,
-    prepare: prepareElsewhere({ signal }),
+    prepare: prepareElsewhere({ signal, readGeo: geo && (() => readGeoFile(geo)) }),
+    ...(geo === undefined ? {} : { surroundings: () => stampOfGeoFile(geo) }),
     clock: systemClock,
     kinds,
     idRanges: idRangesFor(settings.limits.rulesMax),

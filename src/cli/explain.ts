@@ -1,27 +1,33 @@
 // Answers a question about a packet: under the policy in force on a host, or under that of a folder.
 import { formatDiagnostic, PenstockError } from "../base/index.ts";
 import { idRangesFor } from "../compile/index.ts";
+import { type Geo, type GeoFile, openGeo } from "../geo/index.ts";
 import { kinds } from "../kinds/index.ts";
 import { preparePolicy, type Reconciler } from "../reconcile/index.ts";
+import { readGeoFile } from "./geo-file.ts";
 import { requireInForce } from "./in-force.ts";
 import type { Question } from "./question.ts";
 import type { Settings } from "./settings.ts";
 import { countOf } from "./text.ts";
-import { type ExplainView, explainPacket } from "./views/explain.ts";
+import { type ExplainInput, type ExplainView, explainPacket } from "./views/explain.ts";
 import { readWorkingTree } from "./working-tree.ts";
 
 export interface HostFacts {
   readonly reconciler: Reconciler;
   readonly datapath: { interfaces(): readonly { readonly name: string }[] };
   readonly now: number;
+  readonly settings: Pick<Settings, "geo">;
 }
 
 /** Under the policy in force, on an interface that exists. */
-export function explainInForce(question: Question, { reconciler, datapath, now }: HostFacts): ExplainView {
+export function explainInForce(question: Question, facts: HostFacts): ExplainView {
+  const { reconciler, datapath, now } = facts;
   const { name, revision, policy: readPolicy } = requireInForce(reconciler);
   const interfaces = datapath.interfaces().map((i) => i.name);
   if (!interfaces.includes(question.interface)) throw unknownInterface(question.interface, interfaces);
-  return explainPacket(question, { name, policy: readPolicy(), files: revision.files, interfaces, now });
+  const policy = readPolicy();
+  const input = { name, policy, files: revision.files, interfaces, now };
+  return explainPacket(question, { ...input, ...countriesOf(openGeo(readGeo(facts.settings))) });
 }
 
 /** Under the policy of a folder, on a host that has the interface that is asked about. */
@@ -30,6 +36,7 @@ export function explainFolder(
   given: { readonly folder: string; readonly settings: Settings; readonly now: number },
 ): ExplainView {
   const { folder, settings, now } = given;
+  const geo = readGeo(settings);
   const { files } = readWorkingTree([folder]);
   const prepared = preparePolicy({
     files,
@@ -39,6 +46,7 @@ export function explainFolder(
     knownIds: [],
     idRanges: idRangesFor(settings.limits.rulesMax),
     now,
+    ...(geo === undefined ? {} : { geo }),
   });
   if (!prepared.ok) {
     const findings = prepared.diagnostics.map(formatDiagnostic);
@@ -51,7 +59,30 @@ export function explainFolder(
     });
   }
   const { policy } = prepared;
-  return explainPacket(question, { name: folder, policy, files, interfaces: [question.interface], now });
+  const input = { name: folder, policy, files, interfaces: [question.interface], now };
+  return explainPacket(question, { ...input, ...countriesOf(openGeo(geo)) });
+}
+
+function readGeo({ geo }: Pick<Settings, "geo">): GeoFile | undefined {
+  return geo && readGeoFile(geo);
+}
+
+/** Asks the database only when a rule does. Throws `no-countries` if it is not there any more, or was never. */
+function countriesOf(geo: Geo): Pick<ExplainInput, "countryOf"> {
+  return {
+    countryOf(address) {
+      const found = geo.lookUp();
+      if (found.kind === "ready") return found.database.countryOf(address);
+      const why =
+        found.kind === "unusable" ? `${found.path} cannot be used: ${found.reason}` : "none is configured";
+      throw new PenstockError({
+        code: "no-countries",
+        disposition: "stalled",
+        message: `Cannot explain the packet: a rule asks for countries, and of their database ${why}`,
+        remedy: "See geo.database in the agent's configuration",
+      });
+    },
+  };
 }
 
 function unknownInterface(name: string, interfaces: readonly string[]): PenstockError {

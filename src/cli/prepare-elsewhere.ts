@@ -4,6 +4,7 @@
 import { totalmem } from "node:os";
 import { Worker } from "node:worker_threads";
 import { PenstockError } from "../base/index.ts";
+import type { GeoFile } from "../geo/index.ts";
 import { type PolicyInput, type PreparedPolicy, policyTooCostly, preparePolicy } from "../reconcile/index.ts";
 
 export interface PrepareLimits {
@@ -34,13 +35,28 @@ export const defaultPrepareLimits: PrepareLimits = Object.freeze({
  * `policy-thread-ended` if the thread ends for another reason, and `aborted` at `signal`.
  */
 export function prepareElsewhere(
-  options: { readonly signal?: AbortSignal | undefined; readonly limits?: Partial<PrepareLimits> } = {},
+  options: {
+    readonly signal?: AbortSignal | undefined;
+    readonly limits?: Partial<PrepareLimits>;
+    /** Reads the database of countries, which is asked for when the policy may name some. */
+    readonly readGeo?: (() => GeoFile) | undefined;
+  } = {},
 ): (input: PolicyInput) => Promise<PreparedPolicy> {
   const limits = { ...defaultPrepareLimits, ...options.limits };
   return async (input) => {
     const bytes = input.files.reduce((sum, file) => sum + file.content.length, 0);
-    return bytes < bytesHereMax ? preparePolicy(input) : prepareInThread(input, limits, options.signal);
+    const geo = mayNameCountries(input) ? options.readGeo?.() : undefined;
+    // A database of countries takes a second or more, and somebody else has made it.
+    if (bytes < bytesHereMax && geo === undefined) return preparePolicy(input);
+    return prepareInThread(geo === undefined ? input : { ...input, geo }, limits, options.signal);
   };
+}
+
+/** Also where the word stands for something else: that costs the reading, and no more. */
+function mayNameCountries({ files }: PolicyInput): boolean {
+  return files.some(({ content }) =>
+    Buffer.from(content.buffer, content.byteOffset, content.length).includes("countries"),
+  );
 }
 
 interface Ending {

@@ -8,7 +8,8 @@ import type { ThreadInput } from "./prepare-elsewhere.ts";
 const prepared = preparePolicy({ ...(workerData as ThreadInput), kinds });
 if (prepared.ok) {
   const desired = toSize(prepared.desired);
-  const answer: PreparedPolicy = { ok: true, desired, diagnostics: prepared.diagnostics };
+  const { geo, diagnostics } = prepared;
+  const answer: PreparedPolicy = { ok: true, desired, geo, diagnostics };
   parentPort?.postMessage(answer, buffersOf(desired));
 } else {
   parentPort?.postMessage(prepared);

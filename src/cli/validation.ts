@@ -7,8 +7,10 @@ import {
   sortDiagnostics,
 } from "../base/index.ts";
 import { compilePolicy, idRangesFor } from "../compile/index.ts";
+import { type GeoFile, type GeoLookup, openGeo } from "../geo/index.ts";
 import { kinds } from "../kinds/index.ts";
 import { type ParsedPolicy, type PolicySet, parsePolicy, selectForNode } from "../policy/index.ts";
+import { readGeoFile } from "./geo-file.ts";
 import { parseNumber } from "./usage.ts";
 import { readWorkingTree } from "./working-tree.ts";
 
@@ -30,10 +32,11 @@ const rulesMaxDefault = "16384";
 /** Checks all files together. Throws `no-policy` if there is none. */
 export function validatePaths(
   paths: readonly string[],
-  options: { readonly rulesMax: string | undefined; readonly now: number },
+  options: { readonly rulesMax?: string; readonly geo?: string; readonly now: number },
 ): ValidationView {
   const bounds = { min: 1, max: 65_536 };
   const rulesMax = parseNumber(options.rulesMax ?? rulesMaxDefault, "--rules-max", bounds);
+  const geo = openGeo(options.geo === undefined ? undefined : geoFileAt(options.geo), "unasked").lookUp;
   const { files, findings } = readWorkingTree(paths);
   if (files.length === 0 && findings.length === 0) throw noPolicy(paths);
   const parsed = parsePolicy(files);
@@ -44,7 +47,7 @@ export function validatePaths(
   add(findings);
   add(parsed.diagnostics);
   for (const labels of nodesOf(parsed.policy))
-    add(compileFor(labels, parsed, { rulesMax, now: options.now }));
+    add(compileFor(labels, parsed, { rulesMax, now: options.now, geo }));
   const diagnostics = sortDiagnostics([...all.values()]);
   const errors = diagnostics.filter((d) => d.severity === "error").length;
   return {
@@ -56,10 +59,15 @@ export function validatePaths(
   };
 }
 
+/** Its age is the agents' business. */
+function geoFileAt(path: string): GeoFile {
+  return readGeoFile({ database: path, maxAgeDays: Number.POSITIVE_INFINITY });
+}
+
 function compileFor(
   labels: Labels,
   parsed: ParsedPolicy,
-  given: { readonly rulesMax: number; readonly now: number },
+  given: { readonly rulesMax: number; readonly now: number; readonly geo: () => GeoLookup },
 ): readonly Diagnostic[] {
   const { diagnostics } = compilePolicy({
     policy: selectForNode(parsed.checkable, labels),
@@ -69,6 +77,7 @@ function compileFor(
     // No host, so no old names that would need room beside the new ones.
     idRanges: { ...idRangesFor(given.rulesMax), rule: { first: 1, last: given.rulesMax } },
     now: given.now,
+    geo: given.geo,
   });
   // Of documents with errors a part may be missing: that others refer to it is no finding of its own then.
   const broken = hasErrors(parsed.diagnostics);

@@ -3,6 +3,7 @@
 import { directoryKeyCodec, directoryNameCodec, interfaceBindingCodec } from "../abi/index.ts";
 import type { Diagnostic, Position, Severity } from "../base/index.ts";
 import { bug, sortDiagnostics } from "../base/index.ts";
+import type { GeoLookup } from "../geo/index.ts";
 import type { PolicySet } from "../policy/index.ts";
 import { directoryTable, idSpaceNumber, interfacesTable } from "./core-tables.ts";
 import { type Attachment, type HostInterface, InterfaceGroups } from "./groups.ts";
@@ -21,6 +22,8 @@ export interface CompileInput {
   readonly idRanges: Readonly<Record<IdSpace, IdRange>>;
   /** Milliseconds since the epoch. */
   readonly now: number;
+  /** The countries of addresses; absent means that no database is configured. */
+  readonly geo?: () => GeoLookup;
 }
 
 /** What the kernel shall hold. */
@@ -59,6 +62,7 @@ class CompileRun implements CompileContext {
   readonly policy: PolicySet;
   readonly now: number;
   readonly groups: InterfaceGroups;
+  readonly geo: () => GeoLookup;
   readonly #ids: IdAllocator;
   readonly #builders = new Map<string, PackedTableBuilder>();
   readonly #origins: (Position | undefined)[] = [undefined];
@@ -70,6 +74,7 @@ class CompileRun implements CompileContext {
   constructor(input: CompileInput) {
     this.policy = input.policy;
     this.now = input.now;
+    this.geo = input.geo ?? (() => ({ kind: "missing" }));
     this.groups = new InterfaceGroups(input.interfaces);
     this.#ids = new IdAllocator(input.idRanges, input.knownIds);
   }

@@ -1,6 +1,7 @@
 // What a policy kind is to the stages: one folder under src/kinds with this shape. A kind turns its documents
 // into entries of tables, checks what the schema cannot say, and can put an entry back into words.
 import type { Severity } from "../base/index.ts";
+import type { GeoLookup } from "../geo/index.ts";
 import type { AnyPolicyDocument, PolicyKind, PolicyPath, PolicySet } from "../policy/index.ts";
 import type { InterfaceGroups } from "./groups.ts";
 import type { IdSpace } from "./ids.ts";
@@ -19,6 +20,8 @@ export interface CompileContext {
   /** Milliseconds since the epoch: what has expired is left out. */
   readonly now: number;
   readonly groups: InterfaceGroups;
+  /** The countries of addresses, or why nobody knows them. */
+  geo(): GeoLookup;
   /** The builder of a table; the same one for everybody. */
   table(spec: TableSpec): PackedTableBuilder;
   /** The id of a name; 0 and a finding if there is none left. */

@@ -32,6 +32,7 @@ export const policyCodes = [
   "duplicate-name",
   "invalid-document",
   // Texts of a fixed form
+  "bad-country",
   "bad-cron",
   "bad-date",
   "bad-interface",

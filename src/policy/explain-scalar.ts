@@ -22,6 +22,7 @@ const patternCodes: Readonly<Record<string, PolicyCode>> = {
   interfacePattern: "bad-interface",
   interfaces: "bad-interface",
   portList: "bad-port",
+  country: "bad-country",
   expires: "bad-date",
   cron: "bad-cron",
   url: "bad-url",

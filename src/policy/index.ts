@@ -5,6 +5,7 @@ export type { AddressSet, AddressSetSpec } from "./generated/address-set.ts";
 export type {
   AgentConfiguration,
   EventsConfiguration,
+  GeoConfiguration,
   LimitsConfiguration,
   LogConfiguration,
   NodeConfiguration,

@@ -95,7 +95,7 @@ export class Committer {
     await this.#record(async () => ({
       outcome: kind,
       reason: "Succeeded",
-      message: `${verbOf(kind)} ${formatRevision(revision)}: ${plan.summary.add} added, ${plan.summary.change} changed, ${plan.summary.remove} removed`,
+      message: `${verbOf(kind)} ${formatRevision(revision)}: ${plan.summary.add} added, ${plan.summary.change} changed, ${plan.summary.remove} removed${prepared.geo === undefined ? "" : `; countries from ${prepared.geo}`}`,
       revision,
       trigger: work.trigger,
       plan,

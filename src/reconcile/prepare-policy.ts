@@ -9,6 +9,7 @@ import {
   type KindDefinition,
   type KnownId,
 } from "../compile/index.ts";
+import { type GeoFile, openGeo } from "../geo/index.ts";
 import { type PolicySet, parsePolicy, selectForNode } from "../policy/index.ts";
 
 export interface PolicyInput {
@@ -20,6 +21,8 @@ export interface PolicyInput {
   readonly idRanges: Readonly<Record<IdSpace, IdRange>>;
   /** Milliseconds since the epoch. */
   readonly now: number;
+  /** The database of countries; absent if none is configured. */
+  readonly geo?: GeoFile;
 }
 
 /** What reconciling needs of a policy: plain data, which another thread can hand over. */
@@ -31,6 +34,8 @@ export type PreparedDocuments = (Accepted & { readonly policy: PolicySet }) | Re
 interface Accepted {
   readonly ok: true;
   readonly desired: DesiredState;
+  /** The database of countries that went into it, in words; undefined if none did. */
+  readonly geo: string | undefined;
   readonly diagnostics: readonly Diagnostic[];
 }
 
@@ -43,11 +48,12 @@ interface Refused {
 export function preparePolicy(input: PolicyInput): PreparedDocuments {
   const parsed = parsePolicy(input.files);
   const policy = selectForNode(parsed.checkable, input.labels);
-  const compiled = compilePolicy({ ...input, policy });
+  const geo = openGeo(input.geo);
+  const compiled = compilePolicy({ ...input, policy, geo: geo.lookUp });
   // Of documents with errors a part may be missing: that others refer to it is no finding of its own then.
   const broken = hasErrors(parsed.diagnostics);
   const own = compiled.diagnostics.filter((d) => !broken || d.code !== "unknown-set");
   const diagnostics = sortDiagnostics([...parsed.diagnostics, ...own]);
   if (hasErrors(diagnostics)) return { ok: false, diagnostics };
-  return { ok: true, policy, desired: compiled.desired, diagnostics };
+  return { ok: true, policy, desired: compiled.desired, geo: geo.used(), diagnostics };
 }

@@ -44,6 +44,8 @@ export interface ReconcilerOptions {
   readonly ref: string;
   /** Looks, after a commit, whether the host is well; throws if not, and the commit is taken back. */
   readonly confirm?: () => Promise<void>;
+  /** What else of the host policy is compiled with, as a text that is another one when that is. Cheap. */
+  readonly surroundings?: () => string;
   /** Where policy is parsed and compiled; in this thread unless somebody else does it. */
   readonly prepare?: (input: PolicyInput) => Promise<PreparedPolicy>;
 }
@@ -65,8 +67,8 @@ export class Reconciler {
   #observe: typeof observe = observe;
   /** Entries of each table when it was read last. */
   readonly #entries = new Map<string, number>();
-  /** The host's interfaces when the kernel was compared with policy last. */
-  #interfaces = "";
+  /** The host when the kernel was compared with policy last: its interfaces and surroundings. */
+  #host = "";
   #busy: Promise<unknown> = Promise.resolve();
 
   constructor(options: ReconcilerOptions) {
@@ -119,9 +121,9 @@ export class Reconciler {
     return commit === this.#seen?.commit;
   }
 
-  /** True if interfaces came or went since the kernel was compared with policy last. Cheap. */
+  /** True if interfaces came or went, or the surroundings changed, since the kernel was compared with policy last. Cheap. */
   hostChanged(): boolean {
-    return this.#inForce !== undefined && this.#interfaces !== this.#listInterfaces();
+    return this.#inForce !== undefined && this.#host !== this.#describeHost();
   }
 
   /** Goes back to an earlier revision; without a commit, to the one applied before the current one. */
@@ -258,7 +260,7 @@ export class Reconciler {
     this.#conditions.set("Reconciling", "True", "Progressing", `Applying ${formatRevision(revision)}`);
     try {
       await this.#committer.tidy();
-      const { observed, interfaces, now } = await this.#look();
+      const { observed, host, now } = await this.#look();
       const prepared = await this.#drafts.prepare(revision, observed, now);
       this.#conditions.forget();
       if (!prepared.ok) return await this.#refuse(revision, trigger, prepared);
@@ -273,7 +275,7 @@ export class Reconciler {
         ...how,
         heal,
       });
-      this.#takeInForce({ revision, desired: prepared.desired }, { interfaces, outcome });
+      this.#takeInForce({ revision, desired: prepared.desired }, { host, outcome });
       this.#becomeReady(revision);
       return outcome;
     } catch (error) {
@@ -285,11 +287,11 @@ export class Reconciler {
 
   /** What there is, and when it was looked at: what appears later is news to the next look. */
   async #look() {
-    const interfaces = this.#listInterfaces();
+    const host = this.#describeHost();
     const now = this.#o.clock.now();
     const observed = await this.#observe(this.#o.datapath);
     for (const [name, { count }] of observed.tables) this.#entries.set(name, count);
-    return { interfaces, now, observed };
+    return { host, now, observed };
   }
 
   async #scan(trigger: Trigger): Promise<ScanOutcome> {
@@ -298,14 +300,15 @@ export class Reconciler {
     await this.#committer.tidy();
     const { revision } = inForce;
     const { selfHeal } = this.#o;
-    const { observed, interfaces, now } = await this.#look();
+    const { observed, host, now } = await this.#look();
     const found = await this.#drafts.compare(inForce, observed);
     const drift = selfHeal === "disabled" && trigger !== "command" ? undefined : found.drift;
     await this.#noteDrift(drift, { revision, trigger, observed });
     const heal = selfHeal === "enabled" && drift !== undefined;
-    // Without drift there may still be work: an interface has appeared, a rule has reached its last day. A commit
+    // Without drift there may still be work: an interface has appeared, a rule has reached its last day,
+    // a database is newer. A commit
     // brings the kernel to the whole of what is wanted, so it puts drift right too.
-    const moved = found.hostChanged || interfaces !== this.#interfaces || now >= inForce.desired.validUntil;
+    const moved = found.hostChanged || host !== this.#host || now >= inForce.desired.validUntil;
     if (!heal && !moved) return this.#scanned({ drift, healed: false, error: undefined });
     const prepared = await this.#drafts.prepare(revision, observed, now);
     if (!prepared.ok) {
@@ -319,7 +322,7 @@ export class Reconciler {
     const held = readApplied(observed)?.held;
     const work = { revision, prepared, observed, now, trigger, held, rollback: false, heal };
     const outcome = await this.#committer.commit(work);
-    this.#takeInForce({ revision, desired: prepared.desired }, { interfaces, outcome });
+    this.#takeInForce({ revision, desired: prepared.desired }, { host, outcome });
     if (drift !== undefined && outcome.kind !== "up-to-date") {
       this.#lastDrift = undefined;
       this.#conditions.set("DriftFree", "True", "Healed", `${countOf(drift.count, "departure")} put right`);
@@ -366,10 +369,10 @@ export class Reconciler {
   }
 
   async #learnInForce(): Promise<void> {
-    const { observed, interfaces } = await this.#look();
+    const { observed, host } = await this.#look();
     const applied = readApplied(observed);
     if (applied === undefined) return;
-    this.#interfaces = interfaces;
+    this.#host = host;
     try {
       const revision = await this.#o.source.revision(applied.commit);
       const prepared = await this.#drafts.prepare(revision, observed, applied.timeS * 1000);
@@ -410,16 +413,14 @@ export class Reconciler {
     return this.#inForce && (await this.#drafts.compare(this.#inForce, observed)).drift;
   }
 
-  #listInterfaces(): string {
-    return this.#o.datapath
-      .interfaces()
-      .map(({ name, index }) => `${index} ${name}`)
-      .join("\n");
+  #describeHost(): string {
+    const interfaces = this.#o.datapath.interfaces().map(({ name, index }) => `${index} ${name}`);
+    return [this.#o.surroundings?.() ?? "", ...interfaces].join("\n");
   }
 
-  #takeInForce(known: Known, at: { readonly interfaces: string; readonly outcome: Outcome }): void {
+  #takeInForce(known: Known, at: { readonly host: string; readonly outcome: Outcome }): void {
     this.#inForce = known;
-    this.#interfaces = at.interfaces;
+    this.#host = at.host;
     if (!("plan" in at.outcome)) return;
     for (const { table, entriesAfter, others } of at.outcome.plan.tables)
       this.#entries.set(table, entriesAfter + others);

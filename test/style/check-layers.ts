@@ -20,16 +20,21 @@ const layers: Readonly<Record<string, Layer>> = {
   source: layer(["base"]),
   audit: layer(["base"]),
   policy: layer(["base"]),
-  compile: layer(["base", "policy", "abi"]),
-  "kinds/*": layer(["base", "policy", "compile", "abi"]),
+  geo: layer(["base"]),
+  compile: layer(["base", "policy", "geo", "abi"]),
+  "kinds/*": layer(["base", "policy", "geo", "compile", "abi"]),
   kinds: layer(["base", "policy", "compile", "abi", "kinds/*"]),
   bpf: layer(["base", "abi"], ["compile"]),
-  reconcile: layer(["base", "policy", "compile"], ["abi"]),
+  reconcile: layer(["base", "policy", "geo", "compile"], ["abi"]),
   server: layer(["base"], ["reconcile"]),
 };
 
 /** Packages that one folder alone may import. */
-const onlyUsers: Readonly<Record<string, string>> = { "isomorphic-git": "source", koffi: "bpf" };
+const onlyUsers: Readonly<Record<string, string>> = {
+  "isomorphic-git": "source",
+  koffi: "bpf",
+  "mmdb-lib": "geo",
+};
 
 /** Parts of `process` that belong to the command line: the environment, exit codes, the terminal. */
 const cliOnly = new Set(["env", "argv", "exit", "exitCode", "stdout", "stderr", "stdin"]);

@@ -47,7 +47,7 @@ function holds(endpoint: FirewallEndpoint | undefined, bytes: Uint8Array, policy
   const list = new BlockList();
   const members = policy.addressSets
     .filter((set) => endpoint.sets?.includes(set.metadata.name))
-    .flatMap((set) => set.spec.prefixes);
+    .flatMap((set) => set.spec.prefixes ?? []);
   for (const text of [...members, ...(endpoint.prefixes ?? [])]) {
     if (text.includes(":") !== (family === "ipv6")) continue;
     const [address = "", length = family === "ipv4" ? "32" : "128"] = text.split("/");
@@ -261,7 +261,7 @@ describe("arbitrary policies", () => {
         const sets = policy.addressSets.map(({ metadata }) => metadata.name);
         for (const set of ends.flatMap((end) => end.sets ?? [])) expect(sets).toContain(set);
         const prefixes = ends.flatMap((end) => end.prefixes ?? []);
-        for (const set of policy.addressSets) prefixes.push(...set.spec.prefixes);
+        for (const set of policy.addressSets) prefixes.push(...(set.spec.prefixes ?? []));
         for (const prefix of prefixes) expect(parsePrefix(prefix).ok, prefix).toBe(true);
       }),
       { numRuns: 150 },

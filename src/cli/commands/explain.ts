@@ -58,11 +58,12 @@ export const explainCommand = defineCommand<ExplainOptions>({
         view = await agent.ask({ method: "POST", path: agentPaths.explain, body: words });
       else {
         requireInstalledDatapath(context.settings()).close();
-        view = await lookAlone(context, async ({ reconciler, datapath }) =>
+        view = await lookAlone(context, async ({ settings, reconciler, datapath }) =>
           explainInForce(question, {
             reconciler,
             datapath: datapath ?? { interfaces: () => [] },
             now: Date.now(),
+            settings,
           }),
         );
       }

@@ -9,6 +9,7 @@ import { validatePaths } from "../validation.ts";
 
 interface ValidateOptions {
   readonly rulesMax?: string;
+  readonly geo?: string;
 }
 
 export const validateCommand = defineCommand<ValidateOptions>({
@@ -18,17 +19,18 @@ export const validateCommand = defineCommand<ValidateOptions>({
     "Check policy files and folders, without Git and without a kernel, and show all that is wrong at once. " +
     "What spec.nodes keeps apart is checked for each kind of host by itself",
   arguments: [["<path...>", "files or folders with policy"]],
-  options: [commandOption.rulesMax()],
+  options: [commandOption.rulesMax(), commandOption.geo()],
   flags: "none",
   examples: [
     ["penstock validate policies", "all files of a folder"],
     ["penstock validate policies/edge.yaml policies/addresses.yaml", "some files, taken together"],
+    ["penstock validate policies --geo GeoLite2-Country.mmdb", "with the networks of countries"],
     ["penstock validate policies -o json", "findings for machines, such as a pull request's checks"],
   ],
   exits: { 0: "no errors (there may be warnings)", 1: "there are errors" },
   async run(context, { words, options }) {
     const { output } = context;
-    const view = validatePaths(words, { rulesMax: options.rulesMax, now: Date.now() });
+    const view = validatePaths(words, { ...options, now: Date.now() });
     output.result(
       { ...view, diagnostics: view.diagnostics.map((d) => ({ ...d, text: formatDiagnostic(d) })) },
       (_, style) => renderDiagnostics(view.diagnostics, style),

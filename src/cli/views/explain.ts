@@ -41,6 +41,7 @@ export interface ExplainInput {
   readonly files: readonly PolicyFile[];
   readonly interfaces: readonly string[];
   readonly now: number;
+  readonly countryOf: NonNullable<ModelInput["countryOf"]>;
 }
 
 export function explainPacket(question: Question, input: ExplainInput): ExplainView {
@@ -55,6 +56,7 @@ export function explainPacket(question: Question, input: ExplainInput): ExplainV
     interfaceName: question.interface,
     interfaces: input.interfaces,
     now: input.now,
+    countryOf: input.countryOf,
   };
   const judgement = judgeWith(model, question);
   const show = (reference: RuleReference, wouldBe: RuleView["wouldBe"] = null) =>

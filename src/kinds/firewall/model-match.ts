@@ -50,6 +50,8 @@ export type RuleMatch = "yes" | "no" | "no-ports";
 
 interface ParsedEndpoint {
   readonly prefixes: readonly Prefix[];
+  readonly countries: readonly string[];
+  readonly countryOf: SetLookup["countryOf"];
   readonly not: boolean;
 }
 
@@ -111,7 +113,11 @@ function protocolMatches(protocols: readonly number[], packet: DescribedPacket):
 
 function endpointMatches(endpoint: ParsedEndpoint | undefined, address: Address): boolean {
   if (endpoint === undefined) return true;
-  return endpoint.prefixes.some((prefix) => prefixContains(prefix, address)) !== endpoint.not;
+  const { prefixes, countries, countryOf, not } = endpoint;
+  const isHeld =
+    prefixes.some((prefix) => prefixContains(prefix, address)) ||
+    (countries.length > 0 && countries.includes(countryOf(address) ?? ""));
+  return isHeld !== not;
 }
 
 /** A port that nobody stated (a description may leave it out) meets no range and no negated range. */
@@ -127,9 +133,14 @@ function parseProtocols(protocol: FirewallProtocol | readonly FirewallProtocol[]
 }
 
 function parseEndpoint(endpoint: FirewallEndpoint, sets: SetLookup): ParsedEndpoint {
-  const members = (endpoint.sets ?? []).flatMap((set) => sets.addresses(set).prefixes);
-  const texts = [...(endpoint.prefixes ?? []), ...members];
-  return { prefixes: texts.map(parseMember), not: endpoint.not ?? false };
+  const specs = (endpoint.sets ?? []).map((set) => sets.addresses(set));
+  const texts = [...(endpoint.prefixes ?? []), ...specs.flatMap(({ prefixes = [] }) => prefixes)];
+  return {
+    prefixes: texts.map(parseMember),
+    countries: specs.flatMap(({ countries = [] }) => countries),
+    countryOf: (address) => sets.countryOf(address),
+    not: endpoint.not ?? false,
+  };
 }
 
 function parseMember(text: string): Prefix {

@@ -1,6 +1,6 @@
 // Which documents and rules the reference model applies to one interface at one time, straight from the policy
 // documents. Must not look at compiled tables, nor share code with what compiles them.
-import { bug, compareText } from "../../base/index.ts";
+import { type Address, bug, compareText } from "../../base/index.ts";
 import type {
   AddressSet,
   Firewall,
@@ -30,6 +30,8 @@ export interface ModelInput {
   readonly interfaceName: string;
   /** All interfaces that exist on the host. */
   readonly interfaces: readonly string[];
+  /** The country of an address, for sets that name countries: as its database has it, not as it was compiled. */
+  readonly countryOf?: (address: Address) => string | undefined;
   /** Milliseconds since the epoch: rules past their `expires` take no part. */
   readonly now: number;
 }
@@ -78,6 +80,7 @@ export function bindInterface(input: ModelInput): Binding | undefined {
 export interface SetLookup {
   addresses(name: string): AddressSet["spec"];
   ports(name: string): PortSet["spec"];
+  countryOf(address: Address): string | undefined;
 }
 
 /** Throws a `bug` when it is asked for a set that is not in force. */
@@ -90,6 +93,10 @@ export function lookUpSets(input: ModelInput): SetLookup {
   return {
     addresses: (name) => find(input.policy.addressSets, name),
     ports: (name) => find(input.policy.portSets, name),
+    countryOf(address) {
+      if (input.countryOf !== undefined) return input.countryOf(address);
+      throw bug("Cannot judge by this policy: it names countries, and no database is there");
+    },
   };
 }
 

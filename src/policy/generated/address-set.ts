@@ -17,7 +17,7 @@ export interface AddressSet {
   readonly spec: AddressSetSpec;
 }
 /**
- * The members of the set.
+ * The members of the set: prefixes, countries or both.
  */
 export interface AddressSetSpec {
   readonly nodes?: NodeSelector;
@@ -28,5 +28,14 @@ export interface AddressSetSpec {
    *
    * Items: An IPv4 or IPv6 address, or a prefix whose host bits are zero.
    */
-  readonly prefixes: readonly string[];
+  readonly prefixes?: readonly string[];
+  /**
+   * Countries whose networks are members, as the database of the agent's configuration (geo.database) knows them.
+   *
+   * @minItems 1
+   * @maxItems 256
+   *
+   * Items: Two upper-case letters of ISO 3166-1: DE, FR.
+   */
+  readonly countries?: readonly string[];
 }

@@ -11,6 +11,7 @@ export interface AgentConfiguration {
    */
   readonly selfHeal: "enabled" | "warn" | "disabled";
   readonly limits: LimitsConfiguration;
+  readonly geo?: GeoConfiguration;
   readonly events: EventsConfiguration;
   /**
    * Where the clone of the repository, the audit log and the journal are kept.
@@ -122,6 +123,19 @@ export interface LimitsConfiguration {
    * Connections that are known at one time. Their memory, 216 bytes each, is taken at once, so that none is wanting under a flood.
    */
   readonly connectionsMax: number;
+}
+/**
+ * The database that says which networks are in which country, for AddressSet documents that name countries.
+ */
+export interface GeoConfiguration {
+  /**
+   * A MaxMind file with countries, such as GeoLite2-Country.mmdb. A new one is taken up at the next poll.
+   */
+  readonly database: string;
+  /**
+   * Days after which policy that uses the database is warned that it is old.
+   */
+  readonly maxAgeDays: number;
 }
 /**
  * Events that the datapath sends for logged packets.
