@@ -32,20 +32,20 @@ const aliases: readonly { readonly start: readonly number[]; readonly length: nu
   { start: [0x20, 0x01, 0, 0], length: 32 },
   { start: [0x20, 0x02], length: 16 },
 ];
+/** Whoever goes down a level at a time need only look there. */
+const aliasDepths = new Set(aliases.map(({ length }) => length));
 
 export class SearchTree {
-  readonly #content: Uint8Array;
+  readonly #view: DataView;
   readonly #shape: TreeShape;
-  readonly #nodeSize: number;
   /** The way to where the walk is: 16 bytes, also for IPv4, whose addresses are the last four. */
   readonly #path = new Uint8Array(16);
   #visits = 0;
 
-  /** `content` holds the whole tree. */
+  /** `content` holds the whole tree, and at least a byte behind it. */
   constructor(content: Uint8Array, shape: TreeShape) {
-    this.#content = content;
+    this.#view = new DataView(content.buffer, content.byteOffset, content.byteLength);
     this.#shape = shape;
-    this.#nodeSize = shape.recordSize / 4;
   }
 
   /**
@@ -75,7 +75,7 @@ export class SearchTree {
   #visit(record: number, depth: number, found: (network: TreeNetwork) => void): void {
     const path = this.#path;
     const { nodeCount } = this.#shape;
-    if (record === nodeCount || isAlias(path, depth)) return;
+    if (record === nodeCount || (aliasDepths.has(depth) && isAlias(path, depth))) return;
     if (record > nodeCount) {
       this.#report(record, depth, found);
       return;
@@ -100,24 +100,20 @@ export class SearchTree {
     if (!isV4) found({ family: 6, bytes: path, length: depth, record });
   }
 
-  /** The left (0) or right (1) record of a node: 3, 3.5 or 4 bytes, big-endian. */
+  /** The left (0) or right (1) record of a node: 3, 3.5 or 4 bytes, big-endian. There is room to read behind the tree. */
   #next(node: number, side: number): number {
-    const bytes = this.#content;
-    const at = node * this.#nodeSize;
-    const byte = (i: number) => bytes[at + i] ?? 0;
+    const view = this.#view;
     switch (this.#shape.recordSize) {
       case 24:
-        return (byte(side * 3) << 16) | (byte(side * 3 + 1) << 8) | byte(side * 3 + 2);
+        return view.getUint32(node * 6 + side * 3) >>> 8;
       case 28: {
         // The byte in the middle holds the highest bits of both.
-        const high = side === 0 ? byte(3) >> 4 : byte(3) & 0x0f;
-        return (high << 24) | (byte(side * 4) << 16) | (byte(side * 4 + 1) << 8) | byte(side * 4 + 2);
+        if (side === 1) return view.getUint32(node * 7 + 3) & 0x0fffffff;
+        const bytes = view.getUint32(node * 7);
+        return ((bytes & 0xf0) << 20) | (bytes >>> 8);
       }
       default:
-        return (
-          byte(side * 4) * 2 ** 24 +
-          ((byte(side * 4 + 1) << 16) | (byte(side * 4 + 2) << 8) | byte(side * 4 + 3))
-        );
+        return view.getUint32(node * 8 + side * 4);
     }
   }
 }

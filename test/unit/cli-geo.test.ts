@@ -88,6 +88,23 @@ describe("commands", () => {
     expect(nowhere.code).toBe(1);
   });
 
+  test("plan compiles with the configured database", async () => {
+    const path = policy("DE");
+    writeFileSync(database, content);
+    const config = join(folder, "agent.yaml");
+    const places = `stateDirectory: ${folder}/state\nrunDirectory: ${folder}/run\npinDirectory: ${folder}/pins\n`;
+    writeFileSync(config, `source: { url: /nowhere }\ngeo: { database: ${database} }\n${places}`);
+    const words = ["plan", "--dir", path, "--config", config, "-o", "json"];
+    const { out, err } = await runCli(words);
+    expect(err).toBe("");
+    const added = JSON.parse(out).tables.filter(({ table }: { table: string }) =>
+      table.startsWith("address"),
+    );
+    expect(added).toMatchObject([{ writes: 1 }, { writes: 1 }]);
+    rmSync(database);
+    expect((await runCli(words)).err).toContain("bad-geo-database");
+  }, 60_000);
+
   test("explain asks the configured database", async () => {
     const path = policy("DE");
     writeFileSync(database, content);

@@ -12,6 +12,7 @@ import {
   prefixContains,
 } from "../../src/base/index.ts";
 import { CountryDatabase } from "../../src/geo/index.ts";
+import { SearchTree } from "../../src/geo/tree.ts";
 import {
   control,
   countryData,
@@ -100,6 +101,19 @@ describe("networks", () => {
     const { type, builtAt } = new CountryDatabase(writeMmdb([["10.0.0.0/8", de]]));
     expect({ type, builtAt }).toEqual({ type: "Test-Country", builtAt: Date.parse("2026-11-20T00:00:00Z") });
   });
+});
+
+test.each([
+  [24, "9abcde 812345", [0x9abcde, 0x812345]],
+  [28, "abcdef 98 123456", [0x9abcdef, 0x8123456]],
+  [32, "fabcdef0 81234567", [0xfabcdef0, 0x81234567]],
+])("records of %i bits have all their bits", (recordSize, node, records) => {
+  const content = Buffer.from(`${node.replaceAll(" ", "")}00`, "hex");
+  const found: number[] = [];
+  new SearchTree(content, { nodeCount: 1, recordSize, ipVersion: 4 }).walk(({ record }) => {
+    found.push(record);
+  });
+  expect(found).toEqual(records);
 });
 
 // ---- Random files
