@@ -39,6 +39,7 @@ const datapath = await openDatapath({
     connectionsMax: 1024,
   }),
   eventsPerSecondMax: 1000,
+  rejectsPerSecondMax: 1000,
 });
 try {
   console.log(JSON.stringify(await measure()));

@@ -62,6 +62,7 @@ async function openAddressSets(addressesMax: number): Promise<LargeTable> {
     tables: policyTables,
     maxEntries: capacitiesFor({ rulesMax, addressesMax, interfacesMax: 64, connectionsMax: 1024 }),
     eventsPerSecondMax: 1000,
+    rejectsPerSecondMax: 1000,
   });
   const spec = policyTables.find((table) => table.name === "address_set_v4") as TableSpec;
   return {

@@ -5,16 +5,19 @@
  * A packet gets its generation once; everything that it looks up afterwards, here and behind, is seen at that one.
  */
 #include "lib/carry.h"
+#include "lib/dscp.h"
 #include "lib/event.h"
+#include "lib/reject.h"
 #include "lib/walk.h"
 
 /**
  * struct fw_settings - what the agent tells the program besides policy
  * @events_per_second: events for each CPU
+ * @rejects_per_second: answers to rejected packets, of all CPUs together
  */
 struct fw_settings {
 	__u32 events_per_second;
-	__u32 reserved;
+	__u32 rejects_per_second;
 };
 
 struct {
@@ -51,21 +54,59 @@ enum fw_fragment *emit_fw_fragment;
 enum fw_reject *emit_fw_reject;
 enum connection_state *emit_connection_state;
 enum carried_flag *emit_carried_flag;
+struct carried *emit_carried;
+
+static __always_inline __u8 verdict_of(const struct fw_rule *rule)
+{
+	switch (rule->action) {
+	case FW_ACTION_DROP:
+		return VERDICT_DROP;
+	case FW_ACTION_REJECT:
+		return VERDICT_REJECT;
+	}
+	return VERDICT_PASS;
+}
+
+/* The reason that an event gives for what the rule does, before it is done. */
+static __always_inline __u8 reason_for(const struct walk *walk, __u8 verdict)
+{
+	switch (verdict) {
+	case VERDICT_DROP:
+		return FW_REASON_RULE_DROP;
+	case VERDICT_REJECT:
+		return may_answer(&walk->packet) ? FW_REASON_REJECT : FW_REASON_REJECT_SILENT;
+	}
+	return FW_REASON_RULE_PASS;
+}
 
 static __always_inline void report_rule(struct walk *walk, const struct fw_rule *rule)
 {
-	int drops = rule->action == FW_ACTION_DROP;
+	__u8 verdict = verdict_of(rule);
 	struct event_facts facts = {
 		.generation = walk->generation,
 		.interface = walk->interface,
 		.rule_id = rule->rule_id,
 		.per_second = walk->events_per_second,
-		.verdict = drops ? VERDICT_DROP : VERDICT_PASS,
+		.verdict = verdict,
 		.kind = rule->flags & FW_RULE_FLAG_AUDIT ? EVENT_KIND_AUDIT : EVENT_KIND_RULE,
-		.reason = drops ? FW_REASON_RULE_DROP : FW_REASON_RULE_PASS,
+		.reason = reason_for(walk, verdict),
 	};
 
 	send_event(&walk->packet, &facts);
+}
+
+/* The rule decides: what becomes of the packet, and what goes along with it. */
+static __always_inline void decide(struct walk *walk, const struct fw_rule *rule)
+{
+	walk->verdict = verdict_of(rule);
+	walk->by_default = !!(rule->flags & FW_RULE_FLAG_DEFAULT);
+	walk->reject = rule->reject;
+	walk->rule_id = walk->by_default ? 0 : rule->rule_id;
+	walk->mark = rule->mark;
+	walk->dscp = rule->dscp;
+	walk->carried = (rule->flags & FW_RULE_FLAG_SET_MARK ? CARRIED_FLAG_MARK : 0) |
+			(rule->flags & FW_RULE_FLAG_SET_DSCP ? CARRIED_FLAG_DSCP : 0) |
+			(rule->flags & FW_RULE_FLAG_REEVALUATE ? CARRIED_FLAG_REEVALUATE : 0);
 }
 
 /* One slot of the rule table; returns 1 to end the walk. */
@@ -88,8 +129,7 @@ static long visit_slot(__u32 slot, struct walk *walk)
 	}
 	if (rule->flags & FW_RULE_FLAG_LOG)
 		report_rule(walk, rule);
-	walk->verdict = rule->action == FW_ACTION_PASS ? VERDICT_PASS : VERDICT_DROP;
-	walk->by_default = !!(rule->flags & FW_RULE_FLAG_DEFAULT);
+	decide(walk, rule);
 	return 1;
 }
 
@@ -111,11 +151,35 @@ static __always_inline int drop(const struct walk *walk, __u32 reason)
 	return XDP_DROP;
 }
 
-/* Programs behind this one judge the packet by the same generation. Nothing may be read from it any more. */
+/*
+ * Programs behind this one judge the packet by the same generation, and know what the rule wants of it. Nothing may
+ * be read from it any more.
+ */
 static __always_inline int pass(struct xdp_md *ctx, const struct walk *walk, __u32 reason)
 {
+	struct carried facts = {
+		.tag = CARRY_TAG,
+		.mark = walk->mark,
+		.generation = walk->generation,
+		.rule_id = walk->rule_id,
+		.dscp = walk->dscp,
+		.flags = walk->carried,
+	};
+
+	if (walk->carried & CARRIED_FLAG_DSCP)
+		set_dscp(ctx, &walk->packet, walk->dscp);
 	count_in(&fw_reasons, reason, walk->packet.length);
-	return pass_xdp(ctx, walk->generation);
+	carry_xdp(ctx, &facts);
+	return XDP_PASS;
+}
+
+static __always_inline int reject(struct xdp_md *ctx, const struct walk *walk, __u32 per_second)
+{
+	if (!may_answer(&walk->packet) || !take_answer_budget(per_second) ||
+	    !answer_packet(ctx, &walk->packet, walk->reject))
+		return drop(walk, FW_REASON_REJECT_SILENT);
+	count_in(&fw_reasons, FW_REASON_REJECT, walk->packet.length);
+	return XDP_TX;
 }
 
 static __always_inline int drop_malformed(const struct walk *walk, __u32 reason)
@@ -169,6 +233,8 @@ static __always_inline int judge(struct xdp_md *ctx)
 
 	if (bpf_loop(end_of_fw_rules(), visit_slot, &walk, 0) < 0)
 		return drop(&walk, FW_REASON_INTERNAL_ERROR);
+	if (walk.verdict == VERDICT_REJECT)
+		return reject(ctx, &walk, settings->rejects_per_second);
 	if (walk.verdict == VERDICT_DROP)
 		return drop(&walk, reason_of(&walk));
 	return pass(ctx, &walk, reason_of(&walk));

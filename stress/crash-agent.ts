@@ -121,6 +121,7 @@ async function open(config: string, { objectDirectory, limits: ownLimits }: Buil
     tables: policyTables,
     maxEntries: capacitiesFor(limits),
     eventsPerSecondMax: settings.events.perSecondMax,
+    rejectsPerSecondMax: settings.rejects.perSecondMax,
     reseal: sealValue,
   });
   const reconciler = new Reconciler({

@@ -28,7 +28,7 @@
 #define CARRY_TAG 0x6b536e50
 
 enum carried_flag {
-	/* @mark, @dscp are to be set. */
+	/* @mark, @dscp hold something. */
 	CARRIED_FLAG_MARK = 1,
 	CARRIED_FLAG_DSCP = 2,
 	/* The connection is to be judged again after each commit. */
@@ -42,7 +42,7 @@ enum carried_flag {
  * @generation: what the packet is judged by
  * @rule_id: the rule that let the packet through; 0 if none did
  * @mirror_to: slot of the route that a copy takes; 0 for none
- * @dscp: what to set
+ * @dscp: what XDP has set in the frame
  * @flags: enum carried_flag
  *
  * Nothing here differs between packets of one connection and generation: GRO merges only packets of equal metadata.

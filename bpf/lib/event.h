@@ -145,7 +145,7 @@ static __always_inline void send_event(const struct packet *packet, const struct
 		       (packet->tags ? EVENT_FLAG_VLAN : 0) |
 		       (packet->fragment ? EVENT_FLAG_FRAGMENT : 0) |
 		       (packet->later_fragment ? EVENT_FLAG_LATER_FRAGMENT : 0) |
-		       (facts->verdict == VERDICT_DROP ? EVENT_FLAG_DROP : 0) |
+		       (facts->verdict == VERDICT_PASS ? 0 : EVENT_FLAG_DROP) |
 		       (facts->kind << EVENT_LAYOUT_KIND_SHIFT);
 	event->reason = facts->reason;
 	event->reserved = 0;

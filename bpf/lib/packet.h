@@ -29,6 +29,11 @@
 #define PROTOCOL_HIP		     139
 #define PROTOCOL_SHIM6		     140
 
+#define TCP_FIN 0x01
+#define TCP_SYN 0x02
+#define TCP_RST 0x04
+#define TCP_ACK 0x10
+
 #define TAGS_MAX	      2
 #define EXTENSION_HEADERS_MAX 8
 #define IP_BYTES_MAX	      65535
@@ -43,6 +48,14 @@ struct tag_header {
 	__be16 tag;
 	__be16 ethertype;
 };
+
+/* Everything that can stand in front of an IP header. */
+struct link_header {
+	struct ethernet_header ethernet;
+	struct tag_header tags[TAGS_MAX];
+} __attribute__((packed));
+
+#define LINK_BYTES_MAX sizeof(struct link_header)
 
 struct ipv4_header {
 	__u8 version_ihl;

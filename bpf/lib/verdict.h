@@ -5,6 +5,8 @@
 enum verdict {
 	VERDICT_PASS = 1,
 	VERDICT_DROP = 2,
+	/* Drop, and answer the sender if that may be. */
+	VERDICT_REJECT = 3,
 };
 
 /* Why a packet got its verdict: each packet is counted under exactly one. docs/kinds/firewall.md lists them. */
@@ -29,8 +31,12 @@ enum fw_reason {
 	FW_REASON_TRUNCATED_TRANSPORT,
 	FW_REASON_BAD_TRANSPORT,
 	FW_REASON_INTERNAL_ERROR,
+	/* Rejected, and the sender was answered. */
+	FW_REASON_REJECT,
+	/* Rejected without an answer: nobody may answer such a packet, or there were too many. */
+	FW_REASON_REJECT_SILENT,
 };
-#define FW_REASONS (FW_REASON_INTERNAL_ERROR + 1)
+#define FW_REASONS (FW_REASON_REJECT_SILENT + 1)
 
 /* What the parser returns for a packet without fault. */
 #define PARSED (-1)

@@ -17,6 +17,11 @@ struct membership {
  * @by_default: whether that rule was a document's default
  * @audited_document: the audit document that has matched: the rest of it is skipped
  * @state: enum connection_state of the packet
+ * @reject: enum fw_reject of the rule that decided
+ * @dscp: what that rule sets
+ * @carried: enum carried_flag of what programs behind shall know of it
+ * @rule_id: its id, 0 if it was a document's default
+ * @mark: what it sets
  */
 struct walk {
 	struct packet packet;
@@ -30,7 +35,12 @@ struct walk {
 	__u8 verdict;
 	__u8 by_default;
 	__u8 state;
-	__u8 reserved;
+	__u8 reject;
+	__u8 dscp;
+	__u8 carried;
+	__u8 reserved[2];
+	__u32 rule_id;
+	__u32 mark;
 };
 
 static __always_inline int look_up_set(const struct walk *walk, const __u32 *address, __u32 set_id)

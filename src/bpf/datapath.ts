@@ -34,6 +34,8 @@ export interface DatapathOptions {
   readonly maxEntries: Readonly<Record<string, number>>;
   /** Bound on packet events of each CPU. */
   readonly eventsPerSecondMax: number;
+  /** Bound on answers to rejected packets, of all CPUs together. */
+  readonly rejectsPerSecondMax: number;
   /** Recomputes what a table's value says about itself, after its layout was changed. */
   readonly reseal?: InstallOptions["reseal"];
   /** Where TC programs stand; that of the programs that this build was made for unless tests say otherwise. */
@@ -75,8 +77,17 @@ export class KernelDatapath<Source extends MapSource = ObjectSet> extends Versio
 
   /** Bounds packet events of each CPU; 0 sends none. */
   boundEvents(perSecondMax: number): void {
+    this.#set("eventsPerSecond", perSecondMax);
+  }
+
+  /** Bounds answers to rejected packets, of all CPUs together; 0 sends none. */
+  boundRejects(perSecondMax: number): void {
+    this.#set("rejectsPerSecond", perSecondMax);
+  }
+
+  #set(setting: "eventsPerSecond" | "rejectsPerSecond", value: number): void {
     const words = new Uint32Array(this.#settings.bytes.buffer);
-    Atomics.store(words, offsetOf(fwSettingsLayout, "eventsPerSecond") / 4, perSecondMax);
+    Atomics.store(words, offsetOf(fwSettingsLayout, setting) / 4, value);
   }
 
   async clearCounters(ruleIds: readonly number[]): Promise<void> {
@@ -162,6 +173,7 @@ export async function openDatapath(options: DatapathOptions): Promise<KernelData
     try {
       const datapath = new KernelDatapath(object, options, programs, { lock, changes });
       datapath.boundEvents(options.eventsPerSecondMax);
+      datapath.boundRejects(options.rejectsPerSecondMax);
       return datapath;
     } catch (cause) {
       object.close();

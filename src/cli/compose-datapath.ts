@@ -38,6 +38,7 @@ export async function openWorkingDatapath(settings: Settings): Promise<KernelDat
     tables: policyTables,
     maxEntries: capacitiesFor(settings.limits),
     eventsPerSecondMax: settings.events.perSecondMax,
+    rejectsPerSecondMax: settings.rejects.perSecondMax,
     reseal: sealValue,
   });
 }

@@ -93,7 +93,7 @@ export function explainEnum(
 /** Words of other firewalls for the same thing. */
 const synonyms: Readonly<Record<string, string>> = {
   ...{ accept: "pass", allow: "pass", permit: "pass" },
-  ...{ block: "drop", deny: "drop", discard: "drop", reject: "drop" },
+  ...{ block: "drop", deny: "drop", discard: "drop", refuse: "reject" },
   ...{ inet: "ipv4", inet6: "ipv6", "ipv6-icmp": "icmpv6", monitor: "audit", observe: "audit" },
 };
 

@@ -4,7 +4,7 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { FwReason } from "../../src/abi/index.ts";
+import { CarriedFlag, carriedCodec, FwReason } from "../../src/abi/index.ts";
 import { type BpfMap, createTestRunner, type KernelDatapath, type TestRunner } from "../../src/bpf/index.ts";
 import type { HostInterface } from "../../src/compile/index.ts";
 import { type Judgement, prepareModel } from "../../src/kinds/firewall/model.ts";
@@ -19,6 +19,7 @@ import {
 import { describeKernel, makePinDirectory } from "../fixtures/kernel-gate.ts";
 import { makeNamespace, type TestNamespace } from "../fixtures/network-namespace.ts";
 import { arbitraryFrame } from "../fixtures/packet-arbitraries.ts";
+import { frameAfter } from "../fixtures/packet-outcome.ts";
 import { readCapture } from "../fixtures/pcap.ts";
 import { applyDocuments, openTestDatapath, PolicyRefused } from "../fixtures/test-datapath.ts";
 
@@ -27,8 +28,7 @@ const seed = Number(process.env["PENSTOCK_SEED"] ?? Date.now() % 0x7fffffff);
 const framesPerPolicy = 200;
 /** BPF_PROG_TEST_RUN takes no frame shorter than an Ethernet header. */
 const frameBytesMin = 14;
-const xdpPass = 2;
-const xdpDrop = 1;
+const outcomes: Readonly<Record<number, "drop" | "pass" | "answer">> = { 1: "drop", 2: "pass", 3: "answer" };
 
 const captureDirectory = new URL("../../../shared/data/pcaps/", import.meta.url);
 
@@ -65,16 +65,22 @@ describeKernel("xdp_firewall against the model", () => {
       for (const frame of frames) {
         const judged = model.judgeFrame(frame);
         const reasonsBefore = counters.reason(judged);
-        const { verdict } = runner.run(frame, { ifindex });
-        const found = { verdict: verdict === xdpPass ? "pass" : verdict === xdpDrop ? "drop" : verdict };
+        const { verdict, frame: left, metadataBytes } = runner.run(frame, { ifindex });
+        const found = {
+          outcome: outcomes[verdict] ?? verdict,
+          frame: hex(left.subarray(metadataBytes)),
+          ...carriedBy(left, metadataBytes),
+        };
         const counted = counters.reason(judged) - reasonsBefore;
-        if (found.verdict !== judged.verdict || counted !== 1n) {
+        const wanted = wantedOutcome(frame, judged, ruleIds);
+        if (!agree(found, wanted) || counted !== 1n) {
           const facts = {
             found,
+            wanted,
             counted: Number(counted),
             judged,
             interfaceName,
-            frame: Buffer.from(frame).toString("hex"),
+            frame: hex(frame),
           };
           expect.fail(`seed ${seed}: ${JSON.stringify(facts)} under ${JSON.stringify(documents)}`);
         }
@@ -131,6 +137,37 @@ describeKernel("xdp_firewall against the model", () => {
     }
   });
 });
+
+interface Outcome {
+  readonly outcome: "drop" | "pass" | "answer" | number;
+  /** Nobody sees it if it was dropped. */
+  readonly frame?: string;
+  readonly ruleId?: number;
+  readonly mark?: number;
+}
+
+function wantedOutcome(frame: Uint8Array, judged: Judgement, ruleIds: ReadonlyMap<string, number>): Outcome {
+  const left = frameAfter(frame, judged);
+  if (left === undefined) return { outcome: "drop" };
+  if (judged.verdict === "reject") return { outcome: "answer", frame: hex(left) };
+  const ruleId = judged.rule && ruleIds.get(`${judged.rule.document}/${judged.rule.rule}`);
+  return { outcome: "pass", frame: hex(left), ruleId: ruleId ?? 0, mark: judged.mark ?? 0 };
+}
+
+function agree(found: Outcome, wanted: Outcome): boolean {
+  return Object.entries(wanted).every(([field, value]) => found[field as keyof Outcome] === value);
+}
+
+/** What goes along with a packet that passes. */
+function carriedBy(left: Uint8Array, metadataBytes: number): Pick<Outcome, "ruleId" | "mark"> {
+  if (metadataBytes === 0) return {};
+  const { ruleId, mark, flags } = carriedCodec.decode(left);
+  return { ruleId, mark: flags & CarriedFlag.mark ? mark : 0 };
+}
+
+function hex(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("hex");
+}
 
 /** Only TCP and UDP have ports: the compiler refuses rules that say otherwise, so they say nothing here. */
 const acceptedPolicy: fc.Arbitrary<PolicyDocuments> = arbitraryPolicy.map((documents) => ({

@@ -23,6 +23,9 @@ describe("the policy that ships", () => {
       packet: "tcp 192.0.2.7 -> 203.0.113.1:22 on eth0",
       verdict: "pass",
       reason: "rule-pass",
+      answer: null,
+      mark: null,
+      dscp: null,
       rule: {
         rule: "edge/office-ssh",
         file: "policies/edge.yaml",

@@ -362,7 +362,7 @@ describe("an event", () => {
     {
       name: "of a rule",
       event: {},
-      line: "2023-11-14 22:13:20.123Z  pass        eth0      tcp     192.0.2.7:40000 -> 192.0.2.1:22               edge/office-ssh (rule-pass)",
+      line: "2023-11-14 22:13:20.123Z  pass          eth0      tcp     192.0.2.7:40000 -> 192.0.2.1:22               edge/office-ssh (rule-pass)",
     },
     {
       name: "of a rule on trial",
@@ -370,17 +370,25 @@ describe("an event", () => {
         flags: EventFlag.drop | (EventKind.audit << EventLayout["kind-shift"]),
         reason: FwReason["rule-drop"],
       },
-      line: "2023-11-14 22:13:20.123Z  would drop  eth0      tcp     192.0.2.7:40000 -> 192.0.2.1:22               edge/office-ssh (rule-drop)",
+      line: "2023-11-14 22:13:20.123Z  would drop    eth0      tcp     192.0.2.7:40000 -> 192.0.2.1:22               edge/office-ssh (rule-drop)",
+    },
+    {
+      name: "of a rule on trial that would answer",
+      event: {
+        flags: EventFlag.drop | (EventKind.audit << EventLayout["kind-shift"]),
+        reason: FwReason.reject,
+      },
+      line: "2023-11-14 22:13:20.123Z  would reject  eth0      tcp     192.0.2.7:40000 -> 192.0.2.1:22               edge/office-ssh (reject)",
     },
     {
       name: "of IPv6, of a rule and an interface that are gone",
       event: { flags: EventFlag.ipv6, source: v6, destination: v6, ruleId: 4, interface: 8, protocol: 17 },
-      line: "2023-11-14 22:13:20.123Z  pass        index 8   udp     [2001:db8::1]:40000 -> [2001:db8::1]:22       id 4 (rule-pass)",
+      line: "2023-11-14 22:13:20.123Z  pass          index 8   udp     [2001:db8::1]:40000 -> [2001:db8::1]:22       id 4 (rule-pass)",
     },
     {
       name: "of a later fragment, which has no ports",
       event: { flags: EventFlag.fragment | EventFlag["later-fragment"] },
-      line: "2023-11-14 22:13:20.123Z  pass        eth0      tcp     192.0.2.7 -> 192.0.2.1 (later fragment)       edge/office-ssh (rule-pass)",
+      line: "2023-11-14 22:13:20.123Z  pass          eth0      tcp     192.0.2.7 -> 192.0.2.1 (later fragment)       edge/office-ssh (rule-pass)",
     },
     {
       name: "of what could not be read",
@@ -391,7 +399,7 @@ describe("an event", () => {
         destination: new Uint8Array(16),
         reason: FwReason["truncated-ethernet"],
       },
-      line: "2023-11-14 22:13:20.123Z  drop        eth0      -       not readable                                  truncated-ethernet",
+      line: "2023-11-14 22:13:20.123Z  drop          eth0      -       not readable                                  truncated-ethernet",
     },
   ];
   test.each(rows)("$name", ({ event, line }) => {

@@ -147,9 +147,10 @@ function bareFirstMatch(policy: PolicyDocuments, interfaceName: string, packet: 
         : { document, rule: rule.name, wouldBe: rule.action },
     );
   const stated = documents.filter(({ spec }) => spec.mode !== "audit").map(({ spec }) => spec.default);
-  const verdict = decider?.rule.action ?? (stated.includes("drop") ? "drop" : "pass");
+  const verdict = decider?.rule.action ?? stated.find((said) => said !== undefined) ?? "pass";
   return {
-    reason: documents.length === 0 ? "unbound" : `${decider === undefined ? "default" : "rule"}-${verdict}`,
+    verdict,
+    cause: documents.length === 0 ? "unbound" : decider === undefined ? "default" : "rule",
     rule: decider && { document: decider.document, rule: decider.rule.name, log: decider.rule.log ?? false },
     logged,
   };
@@ -163,8 +164,12 @@ describe("the reference model", () => {
         for (const frame of frames) {
           const packet = dissect(frame);
           if (packet.kind !== "ip") continue;
-          const { reason, rule, logged } = judgeFrame(frame);
-          expect({ reason, rule, logged }).toEqual(bareFirstMatch(policy, interfaceName, packet));
+          const { verdict, reason, rule, logged, answer } = judgeFrame(frame);
+          const { cause, ...bare } = bareFirstMatch(policy, interfaceName, packet);
+          expect({ verdict, rule, logged }).toEqual(bare);
+          const answered = answer === undefined ? "reject-silent" : "reject";
+          const named = cause === "unbound" ? cause : `${cause}-${verdict}`;
+          expect(reason).toBe(verdict === "reject" ? answered : named);
           expect(judgePacket(packet)).toEqual(judgeFrame(frame));
         }
       }),
@@ -180,8 +185,9 @@ describe("the reference model", () => {
           const judgement = judgeFrame(frame);
           expect(fwReasonNames).toContain(judgement.reason);
           const passes = judgement.reason === "unbound" || judgement.reason.endsWith("-pass");
-          expect(judgement.verdict).toBe(passes ? "pass" : "drop");
-          expect(judgement.rule !== undefined).toBe(judgement.reason.startsWith("rule-"));
+          const rejects = judgement.reason.startsWith("reject");
+          expect(judgement.verdict).toBe(rejects ? "reject" : passes ? "pass" : "drop");
+          if (!rejects) expect(judgement.rule !== undefined).toBe(judgement.reason.startsWith("rule-"));
         }
       }),
       { numRuns: 150 },
@@ -283,7 +289,7 @@ describe("arbitrary policies", () => {
     }
     const reasons = fwReasonNames.filter((reason) => reason !== "internal-error");
     expect([...seen].sort()).toEqual(
-      [...reasons, "logged drop", "logged pass", "logged undefined", "passed over"].sort(),
+      [...reasons, "logged drop", "logged pass", "logged reject", "logged undefined", "passed over"].sort(),
     );
   });
 });

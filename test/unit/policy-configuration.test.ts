@@ -24,6 +24,7 @@ test("what is not said has its default", () => {
     selfHeal: "enabled",
     limits: { rulesMax: 16384, addressesMax: 1_000_000, interfacesMax: 1024, connectionsMax: 262_144 },
     events: { perSecondMax: 1000 },
+    rejects: { perSecondMax: 1000 },
     stateDirectory: "/var/lib/penstock",
     runDirectory: "/run/penstock",
     pinDirectory: "/sys/fs/bpf/penstock",

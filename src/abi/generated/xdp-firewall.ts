@@ -19,6 +19,7 @@ import {
   interfaceBindingLayout,
   interfacesValueLayout,
   sharedMaps,
+  type BpfSpinLock,
 } from "./shared.ts";
 
 /** enum carried_flag: the number of each name. */
@@ -195,6 +196,8 @@ export const FwReason = {
   "truncated-transport": 17,
   "bad-transport": 18,
   "internal-error": 19,
+  reject: 20,
+  "reject-silent": 21,
 } as const;
 
 export type FwReason = keyof typeof FwReason;
@@ -221,6 +224,8 @@ export const fwReasonNames: readonly FwReason[] = [
   "truncated-transport",
   "bad-transport",
   "internal-error",
+  "reject",
+  "reject-silent",
 ];
 
 export const fwReasonEnum = { name: "fw_reason", values: FwReason } as const satisfies EnumLayout;
@@ -395,6 +400,7 @@ export const presenceEnum = { name: "presence", values: Presence } as const sati
 export const Verdict = {
   pass: 1,
   drop: 2,
+  reject: 3,
 } as const;
 
 export type Verdict = keyof typeof Verdict;
@@ -403,9 +409,92 @@ export type Verdict = keyof typeof Verdict;
 export const verdictNames: Readonly<Record<number, Verdict>> = {
   1: "pass",
   2: "drop",
+  3: "reject",
 };
 
 export const verdictEnum = { name: "verdict", values: Verdict } as const satisfies EnumLayout;
+
+/** struct answer_budget, 16 bytes. */
+export interface AnswerBudget {
+  /** Bytes 0 to 3: struct bpf_spin_lock. */
+  readonly lock: BpfSpinLock;
+  /** Bytes 8 to 15: uint64. */
+  readonly spentUntilNs: bigint;
+}
+
+export const answerBudgetLayout = {
+  name: "answer_budget",
+  size: 16,
+  fields: [
+    { name: "lock", offset: 0, size: 4, type: { kind: "struct", layout: bpfSpinLockLayout } },
+    { name: "reserved", offset: 4, size: 4, type: { kind: "uint", bits: 32, bigEndian: false }, padding: true },
+    { name: "spentUntilNs", offset: 8, size: 8, type: { kind: "uint", bits: 64, bigEndian: false } },
+  ],
+} as const satisfies StructLayout;
+
+export const answerBudgetCodec: StructCodec<AnswerBudget> = defineCodec<AnswerBudget>(answerBudgetLayout, (fields) => ({
+  write(bytes, at, value) {
+    fields.lock.write(bytes, at, value.lock);
+    fields.spentUntilNs.write(bytes, at, value.spentUntilNs);
+  },
+  read: (bytes, at) => ({
+    lock: fields.lock.read(bytes, at),
+    spentUntilNs: fields.spentUntilNs.read(bytes, at),
+  }),
+}));
+
+/** struct carried, 24 bytes. */
+export interface Carried {
+  /** Bytes 0 to 3: uint32. */
+  readonly tag: number;
+  /** Bytes 4 to 7: uint32. */
+  readonly mark: number;
+  /** Bytes 8 to 15: uint64. */
+  readonly generation: bigint;
+  /** Bytes 16 to 19: uint32. */
+  readonly ruleId: number;
+  /** Bytes 20 to 21: uint16. */
+  readonly mirrorTo: number;
+  /** Bytes 22 to 22: uint8. */
+  readonly dscp: number;
+  /** Bytes 23 to 23: uint8. */
+  readonly flags: number;
+}
+
+export const carriedLayout = {
+  name: "carried",
+  size: 24,
+  fields: [
+    { name: "tag", offset: 0, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "mark", offset: 4, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "generation", offset: 8, size: 8, type: { kind: "uint", bits: 64, bigEndian: false } },
+    { name: "ruleId", offset: 16, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "mirrorTo", offset: 20, size: 2, type: { kind: "uint", bits: 16, bigEndian: false } },
+    { name: "dscp", offset: 22, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "flags", offset: 23, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+  ],
+} as const satisfies StructLayout;
+
+export const carriedCodec: StructCodec<Carried> = defineCodec<Carried>(carriedLayout, (fields) => ({
+  write(bytes, at, value) {
+    fields.tag.write(bytes, at, value.tag);
+    fields.mark.write(bytes, at, value.mark);
+    fields.generation.write(bytes, at, value.generation);
+    fields.ruleId.write(bytes, at, value.ruleId);
+    fields.mirrorTo.write(bytes, at, value.mirrorTo);
+    fields.dscp.write(bytes, at, value.dscp);
+    fields.flags.write(bytes, at, value.flags);
+  },
+  read: (bytes, at) => ({
+    tag: fields.tag.read(bytes, at),
+    mark: fields.mark.read(bytes, at),
+    generation: fields.generation.read(bytes, at),
+    ruleId: fields.ruleId.read(bytes, at),
+    mirrorTo: fields.mirrorTo.read(bytes, at),
+    dscp: fields.dscp.read(bytes, at),
+    flags: fields.flags.read(bytes, at),
+  }),
+}));
 
 /** struct event_budget, 32 bytes. */
 export interface EventBudget {
@@ -767,6 +856,8 @@ export const fwRulesValueCodec: StructCodec<FwRulesValue> = defineCodec<FwRulesV
 export interface FwSettings {
   /** Bytes 0 to 3: uint32. */
   readonly eventsPerSecond: number;
+  /** Bytes 4 to 7: uint32. */
+  readonly rejectsPerSecond: number;
 }
 
 export const fwSettingsLayout = {
@@ -774,16 +865,18 @@ export const fwSettingsLayout = {
   size: 8,
   fields: [
     { name: "eventsPerSecond", offset: 0, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
-    { name: "reserved", offset: 4, size: 4, type: { kind: "uint", bits: 32, bigEndian: false }, padding: true },
+    { name: "rejectsPerSecond", offset: 4, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
   ],
 } as const satisfies StructLayout;
 
 export const fwSettingsCodec: StructCodec<FwSettings> = defineCodec<FwSettings>(fwSettingsLayout, (fields) => ({
   write(bytes, at, value) {
     fields.eventsPerSecond.write(bytes, at, value.eventsPerSecond);
+    fields.rejectsPerSecond.write(bytes, at, value.rejectsPerSecond);
   },
   read: (bytes, at) => ({
     eventsPerSecond: fields.eventsPerSecond.read(bytes, at),
+    rejectsPerSecond: fields.rejectsPerSecond.read(bytes, at),
   }),
 }));
 
@@ -865,6 +958,16 @@ export const packetEventCodec: StructCodec<PacketEvent> = defineCodec<PacketEven
 export const xdpFirewallMaps = {
   address_set_v4: sharedMaps.address_set_v4,
   address_set_v6: sharedMaps.address_set_v6,
+  answer_budget: {
+    name: "answer_budget",
+    type: 2,
+    keySize: 4,
+    valueSize: 16,
+    maxEntries: 1,
+    flags: 0,
+    keyType: { kind: "uint", bits: 32, bigEndian: false },
+    value: answerBudgetLayout,
+  },
   applied: sharedMaps.applied,
   directory: sharedMaps.directory,
   event_budgets: {
@@ -890,7 +993,7 @@ export const xdpFirewallMaps = {
     type: 6,
     keySize: 4,
     valueSize: 16,
-    maxEntries: 20,
+    maxEntries: 22,
     flags: 0,
     keyType: { kind: "uint", bits: 32, bigEndian: false },
     value: counterLayout,
@@ -945,9 +1048,11 @@ export const xdpFirewallAbi = {
     addressMemberLayout,
     addressSetV4ValueLayout,
     addressSetV6ValueLayout,
+    answerBudgetLayout,
     appliedRevisionLayout,
     appliedValueLayout,
     bpfSpinLockLayout,
+    carriedLayout,
     counterLayout,
     directoryKeyLayout,
     directoryNameLayout,
@@ -984,5 +1089,5 @@ export const xdpFirewallAbi = {
   ],
   maps: xdpFirewallMaps,
   programs: xdpFirewallPrograms,
-  layoutDigest: "5a07d058c4af77a8a10391d4da7780e950acf0d2a4e4cfd391d19fbd8c643849",
+  layoutDigest: "560d4740442fced1c7cf1bc3a1830e11569a772c1e468e66fad0d2180448e14c",
 } as const satisfies GeneratedAbi;

@@ -1,5 +1,12 @@
 // Packet events: from the datapath's 56 bytes to what a person reads.
-import { EventFlag, EventLayout, eventKindNames, fwReasonNames, type PacketEvent } from "../../abi/index.ts";
+import {
+  EventFlag,
+  EventLayout,
+  eventKindNames,
+  FwReason,
+  fwReasonNames,
+  type PacketEvent,
+} from "../../abi/index.ts";
 import { type Family, formatAddress } from "../../base/index.ts";
 import { protocolName } from "../../kinds/firewall/index.ts";
 import { alignColumns, type Cell, type Style } from "../style.ts";
@@ -11,7 +18,7 @@ export interface EventView {
   /** `rule`: a rule that logs; `audit`: a rule in audit mode, which was not applied; `malformed`. */
   readonly kind: string;
   /** What happened, or for `audit` what would have. */
-  readonly verdict: "pass" | "drop";
+  readonly verdict: "pass" | "drop" | "reject";
   readonly interface: string | null;
   readonly protocol: string | null;
   /** Null where the packet could not be read so far. */
@@ -49,7 +56,7 @@ export function viewEvent(event: PacketEvent, names: EventNames): EventView {
   return {
     time: new Date(names.wallClockMs(event.timeNs)).toISOString(),
     kind,
-    verdict: flags & EventFlag.drop ? "drop" : "pass",
+    verdict: verdictOf(event),
     interface:
       event.interface === 0 ? null : (names.interfaceName(event.interface) ?? `index ${event.interface}`),
     protocol: wasRead ? protocolName(protocol) : null,
@@ -65,13 +72,18 @@ export function viewEvent(event: PacketEvent, names: EventNames): EventView {
   };
 }
 
+/** An event has one bit for it: what is rejected is dropped too. */
+function verdictOf({ flags, reason }: PacketEvent): EventView["verdict"] {
+  if (reason === FwReason.reject || reason === FwReason["reject-silent"]) return "reject";
+  return flags & EventFlag.drop ? "drop" : "pass";
+}
+
 /** One line; its columns are wide enough for IPv4, so that most lines stand below each other. */
 export function renderEvent(view: EventView, style: Style): string[] {
-  const isDrop = view.verdict === "drop";
   const verdict = view.kind === "audit" ? `would ${view.verdict}` : view.verdict;
   const cells: Cell[] = [
     { text: view.time.replace("T", " "), paint: style.dim },
-    { text: verdict.padEnd(10), paint: isDrop ? style.red : style.green },
+    { text: verdict.padEnd(12), paint: view.verdict === "pass" ? style.green : style.red },
     plain(view.interface ?? "?").padEnd(8),
     (view.protocol ?? "-").padEnd(6),
     describeWay(view).padEnd(44),

@@ -20,15 +20,20 @@ export interface RuleView {
   readonly line: number;
   readonly text: readonly string[];
   /** What a rule in audit mode would have done. */
-  readonly wouldBe: "pass" | "drop" | null;
+  readonly wouldBe: "pass" | "drop" | "reject" | null;
 }
 
 export interface ExplainView {
   /** The revision or folder that was asked. */
   readonly policy: string;
   readonly packet: string;
-  readonly verdict: "pass" | "drop";
+  readonly verdict: "pass" | "drop" | "reject";
   readonly reason: string;
+  /** How the sender of a rejected packet is answered; null if it is not. */
+  readonly answer: string | null;
+  /** What the rule sets: the packet's mark, its DSCP. */
+  readonly mark: number | null;
+  readonly dscp: number | null;
   readonly rule: RuleView | null;
   readonly logged: readonly RuleView[];
   /** Rules that a later fragment passes by because it has no ports. */
@@ -66,6 +71,9 @@ export function explainPacket(question: Question, input: ExplainInput): ExplainV
     packet: describePacket(question),
     verdict: judgement.verdict,
     reason: judgement.reason,
+    answer: judgement.answer ?? null,
+    mark: judgement.mark ?? null,
+    dscp: judgement.dscp ?? null,
     rule: judgement.rule === undefined ? null : show(judgement.rule),
     logged: judgement.logged.map((rule) => show(rule, rule.wouldBe ?? null)),
     passedOverForPorts: judgement.passedOverForPorts.map((rule) => show(rule)),
@@ -153,6 +161,9 @@ export function renderExplain(view: ExplainView, style: Style): string[] {
     `${style.dim("Policy")}   ${plain(view.policy)}`,
     `${style.dim("Verdict")}  ${paint(view.verdict.toUpperCase())}, ${explainReason(view.reason)} (${view.reason})`,
   ];
+  if (view.answer !== null) lines.push(`${style.dim("Answer")}   ${view.answer}, unless too many are sent`);
+  if (view.mark !== null) lines.push(`${style.dim("Mark")}     ${view.mark}`);
+  if (view.dscp !== null) lines.push(`${style.dim("DSCP")}     ${view.dscp}`);
   if (view.rule !== null) lines.push("", ...renderRule("Decided by", view.rule, style));
   for (const rule of view.logged) {
     const what = rule.wouldBe === null ? "Logged by" : `Logged by (would ${rule.wouldBe})`;
@@ -175,6 +186,8 @@ const reasons: Readonly<Record<string, string>> = {
   "non-ip-drop": "as all that is not IP",
   "rule-pass": "by a rule",
   "rule-drop": "by a rule",
+  reject: "and its sender is answered",
+  "reject-silent": "without an answer, as a packet like this may not have one",
   "default-pass": "by the default, as no rule decided",
   "default-drop": "by the default, as no rule decided",
 };

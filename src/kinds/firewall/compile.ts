@@ -13,6 +13,7 @@ import {
 import { compareText, type PortRange } from "../../base/index.ts";
 import type { CompileContext, Origin } from "../../compile/index.ts";
 import { type FirewallRule, type PolicyDocument, suggestWord } from "../../policy/index.ts";
+import { compileAction } from "./actions.ts";
 import { compileEndpoint } from "./endpoint.ts";
 import { expiryOf, isExpired } from "./expiry.ts";
 import { compilePorts } from "./port-match.ts";
@@ -121,7 +122,9 @@ class DocumentCompiler {
     const sourcePorts = ports("sourcePorts");
     const destinationPorts = ports("destinationPorts");
     const base = this.#emptyRule(at, rule.name);
+    const action = compileAction(this.#context, rule, at);
     const flags =
+      action.flags |
       (this.audits ? FwRuleFlag.audit : 0) |
       (rule.log === true ? FwRuleFlag.log : 0) |
       (match.source === undefined ? 0 : FwRuleFlag.source) |
@@ -140,6 +143,7 @@ class DocumentCompiler {
       for (const destinationChunk of chunks(destinationPorts)) {
         this.#add(at, {
           ...base,
+          ...action,
           protocols,
           source,
           destination,
@@ -149,7 +153,6 @@ class DocumentCompiler {
           destinationPortCount: destinationChunk.length,
           part: part++,
           flags,
-          action: FwAction[rule.action],
           family: match.family === undefined ? FwFamily["any-ip"] : FwFamily[match.family],
         });
       }

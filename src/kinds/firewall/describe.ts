@@ -9,6 +9,7 @@ import {
 } from "../../abi/index.ts";
 import { formatPrefix, type PortRange } from "../../base/index.ts";
 import type { EntryText, Names } from "../../compile/index.ts";
+import { actionWords } from "./actions.ts";
 import { protocolName } from "./protocols.ts";
 
 /** `rule edge/office-ssh`: `pass tcp from office to port 22` */
@@ -41,6 +42,7 @@ export function describeRule(payload: Uint8Array, names: Names): EntryText {
     ),
     `on ${groupWords(rule.groups, names)}`,
     rule.flags & FwRuleFlag.log ? "with log" : "",
+    actionWords(rule),
   ];
   return {
     subject: `rule ${names.nameOf("rule", rule.ruleId) ?? `with id ${rule.ruleId}`}`,

@@ -2,6 +2,7 @@
 // something with it.
 import type { FwReason } from "../../abi/index.ts";
 import type { Verdict } from "./model-policy.ts";
+import type { Answer } from "./model-reject.ts";
 
 /** A rule by the name of its document and its own. */
 export interface RuleReference {
@@ -25,6 +26,11 @@ export interface Judgement {
   readonly reason: FwReason;
   /** Absent where no rule decided. */
   readonly rule?: DecidingRule;
+  /** How the sender of a rejected packet is answered, as long as not too many are; absent if it must not be. */
+  readonly answer?: Answer;
+  /** What the rule that lets the packet through sets. */
+  readonly mark?: number;
+  readonly dscp?: number;
   /** In the order in which the packet met them: log rules, and the first match of each document in audit mode. */
   readonly logged: readonly LoggedRule[];
   /** What the packet is of the one that was sent; `whole` too where it was not read as an IP packet. */

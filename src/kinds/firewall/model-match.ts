@@ -18,6 +18,9 @@ import type {
 } from "../../policy/index.ts";
 import type { SetLookup } from "./model-policy.ts";
 
+/** What a rule says about the answer to packets that it rejects. */
+export type RejectWord = NonNullable<FirewallRule["reject"]>;
+
 /** An IP packet as far as rules can see it: read from a frame, or described by a person. */
 export type DescribedPacket = Pick<
   IpPacket,
@@ -30,13 +33,20 @@ export type DescribedPacket = Pick<
   | "sourcePort"
   | "destinationPort"
 > &
-  Partial<Pick<IpPacket, "extensionHeaders">>;
+  Partial<Pick<IpPacket, "extensionHeaders" | "tcpFlags" | "icmpType">> & {
+    /** Absent: addresses of single hosts. */
+    readonly sourceMac?: Uint8Array;
+    readonly destinationMac?: Uint8Array;
+  };
 
 /** A rule with its texts parsed; an absent field matches every packet. */
 export interface ParsedRule {
   readonly name: string;
   readonly action: FirewallRule["action"];
   readonly log: boolean;
+  readonly reject: RejectWord;
+  readonly mark?: number;
+  readonly dscp?: number;
   readonly family?: Family;
   readonly protocols?: readonly number[];
   readonly source?: ParsedEndpoint;
@@ -78,6 +88,9 @@ export function parseRule(rule: FirewallRule, sets: SetLookup): ParsedRule {
     name: rule.name,
     action: rule.action,
     log: rule.log ?? false,
+    reject: rule.reject ?? "auto",
+    ...(rule.mark !== undefined && { mark: rule.mark }),
+    ...(rule.dscp !== undefined && { dscp: parseDscp(rule.dscp) }),
     ...(family !== undefined && { family: family === "ipv4" ? 4 : 6 }),
     ...(protocol !== undefined && { protocols: parseProtocols(protocol) }),
     ...(source !== undefined && { source: parseEndpoint(source, sets) }),
@@ -125,6 +138,15 @@ function portsMatch(ports: ParsedPorts | undefined, port: number | undefined): b
   if (ports === undefined) return true;
   if (port === undefined) return false;
   return ports.ranges.some(({ first, last }) => first <= port && port <= last) !== ports.not;
+}
+
+/** cs0 to cs7, af11 to af43 (class and drop precedence), ef, le. */
+function parseDscp(dscp: NonNullable<FirewallRule["dscp"]>): number {
+  if (typeof dscp === "number") return dscp;
+  if (dscp === "ef") return 46;
+  if (dscp === "le") return 1;
+  const [upper = 0, lower = 0] = dscp.slice(2).split("").map(Number);
+  return upper * 8 + lower * 2;
 }
 
 function parseProtocols(protocol: FirewallProtocol | readonly FirewallProtocol[]): number[] {

@@ -10,7 +10,11 @@ import type {
   PortSet,
 } from "../../policy/index.ts";
 
-export type Verdict = "pass" | "drop";
+/** `reject` drops too, and answers the sender where that may be. */
+export type Verdict = "pass" | "drop" | "reject";
+
+/** What can be said of a frame that is not IP. */
+export type NonIpVerdict = Exclude<Verdict, "reject">;
 
 type Content<T extends { readonly metadata: unknown; readonly spec: unknown }> = Pick<T, "metadata" | "spec">;
 
@@ -43,14 +47,14 @@ export interface BoundDocument {
   readonly rules: readonly FirewallRule[];
   /** Of documents in audit mode: what they say of packets that none of their rules decides, reported only. */
   readonly auditedDefault: Verdict | undefined;
-  readonly auditedNonIp: Verdict | undefined;
+  readonly auditedNonIp: NonIpVerdict | undefined;
 }
 
 export interface Binding {
   /** In the order in which they are evaluated. */
   readonly documents: readonly BoundDocument[];
   readonly default: Verdict;
-  readonly nonIp: Verdict;
+  readonly nonIp: NonIpVerdict;
 }
 
 /** What is in force on the interface, or nothing: then the firewall lets everything through unread. */
@@ -71,8 +75,8 @@ export function bindInterface(input: ModelInput): Binding | undefined {
       auditedDefault: spec.mode === "audit" ? spec.default : undefined,
       auditedNonIp: spec.mode === "audit" ? spec.nonIp : undefined,
     })),
-    default: agreedVerdict(documents, "default"),
-    nonIp: agreedVerdict(documents, "nonIp"),
+    default: agreedVerdict<Verdict>(documents, ({ spec }) => spec.default),
+    nonIp: agreedVerdict<NonIpVerdict>(documents, ({ spec }) => spec.nonIp),
   };
 }
 
@@ -138,12 +142,15 @@ function isInForce(rule: FirewallRule, now: number): boolean {
   return now < endMs;
 }
 
-function agreedVerdict(documents: readonly Content<Firewall>[], field: "default" | "nonIp"): Verdict {
+function agreedVerdict<V extends Verdict>(
+  documents: readonly Content<Firewall>[],
+  statedBy: (document: Content<Firewall>) => V | undefined,
+): V | "pass" {
   const stated = documents
     .filter(({ spec }) => spec.mode !== "audit")
-    .flatMap(({ spec }) => (spec[field] === undefined ? [] : [spec[field]]));
+    .flatMap((document) => statedBy(document) ?? []);
   if (new Set(stated).size > 1) {
-    throw bug("Cannot judge by this policy: documents of one interface disagree", { field });
+    throw bug("Cannot judge by this policy: documents of one interface disagree", { stated });
   }
   return stated[0] ?? "pass";
 }

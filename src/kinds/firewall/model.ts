@@ -3,9 +3,22 @@
 // of the compiled tables and of the C program, whose names for reasons are all that it knows of them, or a shared
 // mistake would go unseen.
 import { dissect } from "../../base/index.ts";
-import type { DecidingRule, Judgement, LoggedRule, RuleReference } from "./model-judgement.ts";
-import { type DescribedPacket, matchRule, type ParsedRule, parseRule } from "./model-match.ts";
-import { bindInterface, lookUpSets, type ModelInput, type Verdict } from "./model-policy.ts";
+import type { Judgement, LoggedRule, RuleReference } from "./model-judgement.ts";
+import {
+  type DescribedPacket,
+  matchRule,
+  type ParsedRule,
+  parseRule,
+  type RejectWord,
+} from "./model-match.ts";
+import {
+  bindInterface,
+  lookUpSets,
+  type ModelInput,
+  type NonIpVerdict,
+  type Verdict,
+} from "./model-policy.ts";
+import { answerTo } from "./model-reject.ts";
 
 export type {
   DecidingRule,
@@ -15,6 +28,7 @@ export type {
 } from "./model-judgement.ts";
 export type { DescribedPacket } from "./model-match.ts";
 export type { ModelInput, ModelPolicy, Verdict } from "./model-policy.ts";
+export type { Answer } from "./model-reject.ts";
 
 /** Judges packets that arrive on one interface under one policy at one time. */
 export interface FirewallModel {
@@ -28,7 +42,7 @@ export interface FirewallModel {
 interface ModelBinding {
   readonly documents: readonly ModelDocument[];
   readonly default: Verdict;
-  readonly nonIp: Verdict;
+  readonly nonIp: NonIpVerdict;
 }
 
 interface ModelDocument {
@@ -36,7 +50,7 @@ interface ModelDocument {
   readonly mode: "enforce" | "audit";
   readonly rules: readonly ParsedRule[];
   readonly auditedDefault: Verdict | undefined;
-  readonly auditedNonIp: Verdict | undefined;
+  readonly auditedNonIp: NonIpVerdict | undefined;
 }
 
 /** Parses the policy once for many packets. Throws a `bug` for a policy that the compiler would have refused. */
@@ -77,17 +91,19 @@ function judgeFrame(binding: ModelBinding, frame: Uint8Array): Judgement {
         ),
       };
     case "ip":
-      return judgePacket(binding, dissected);
+      return judgePacket(binding, {
+        ...dissected,
+        destinationMac: frame.subarray(0, 6),
+        sourceMac: frame.subarray(6, 12),
+      });
   }
 }
 
 function judgePacket(binding: ModelBinding, packet: DescribedPacket): Judgement {
   const logged: LoggedRule[] = [];
   const passedOverForPorts: RuleReference[] = [];
-  const settle = (verdict: Verdict, cause: "rule" | "default", rule?: DecidingRule): Judgement => ({
-    verdict,
-    reason: `${cause}-${verdict}`,
-    ...(rule !== undefined && { rule }),
+  const settle = (end: End): Judgement => ({
+    ...end,
     logged,
     fragment: packet.laterFragment ? "later" : packet.fragment ? "first" : "whole",
     passedOverForPorts,
@@ -108,13 +124,41 @@ function judgePacket(binding: ModelBinding, packet: DescribedPacket): Judgement 
         decided = true;
         break;
       }
-      return settle(rule.action, "rule", { ...reference, log: rule.log });
+      return settle(endByRule(rule, reference, packet));
     }
     if (!decided && document.auditedDefault !== undefined) {
       logged.push({ document: document.name, rule: "(default)", wouldBe: document.auditedDefault });
     }
   }
-  return settle(binding.default, "default");
+  return settle(
+    binding.default === "reject"
+      ? endWithAnswer(packet, "auto")
+      : { verdict: binding.default, reason: `default-${binding.default}` },
+  );
+}
+
+type End = Pick<Judgement, "verdict" | "reason" | "rule" | "answer" | "mark" | "dscp">;
+
+function endByRule(rule: ParsedRule, reference: RuleReference, packet: DescribedPacket): End {
+  const decided = { rule: { ...reference, log: rule.log } };
+  switch (rule.action) {
+    case "reject":
+      return { ...decided, ...endWithAnswer(packet, rule.reject) };
+    case "drop":
+      return { ...decided, verdict: "drop", reason: "rule-drop" };
+    default: {
+      const { mark, dscp } = rule;
+      const sets = { ...(mark !== undefined && { mark }), ...(dscp !== undefined && { dscp }) };
+      return { ...decided, ...sets, verdict: "pass", reason: "rule-pass" };
+    }
+  }
+}
+
+function endWithAnswer(packet: DescribedPacket, how: RejectWord): End {
+  const answer = answerTo(packet, how);
+  return answer === undefined
+    ? { verdict: "reject", reason: "reject-silent" }
+    : { verdict: "reject", reason: "reject", answer };
 }
 
 /** About a frame that no rule was tried on. */

@@ -13,6 +13,7 @@ export interface AgentConfiguration {
   readonly limits: LimitsConfiguration;
   readonly geo?: GeoConfiguration;
   readonly events: EventsConfiguration;
+  readonly rejects: RejectsConfiguration;
   /**
    * Where the clone of the repository, the audit log and the journal are kept.
    */
@@ -143,6 +144,15 @@ export interface GeoConfiguration {
 export interface EventsConfiguration {
   /**
    * Events a second and processor; packets beyond are counted but not reported. 0 sends none.
+   */
+  readonly perSecondMax: number;
+}
+/**
+ * Answers to packets that rules reject.
+ */
+export interface RejectsConfiguration {
+  /**
+   * Answers a second, of all processors together; packets beyond are dropped without one. 0 sends none.
    */
   readonly perSecondMax: number;
 }

@@ -2,6 +2,35 @@
 import type { Metadata, NodeSelector, PortList } from "./common.ts";
 
 /**
+ * A DSCP: cs0 to cs7, af11 to af43, ef, le, or a number from 0 to 63.
+ */
+export type FirewallDscp =
+  | (
+      | "cs0"
+      | "cs1"
+      | "cs2"
+      | "cs3"
+      | "cs4"
+      | "cs5"
+      | "cs6"
+      | "cs7"
+      | "af11"
+      | "af12"
+      | "af13"
+      | "af21"
+      | "af22"
+      | "af23"
+      | "af31"
+      | "af32"
+      | "af33"
+      | "af41"
+      | "af42"
+      | "af43"
+      | "ef"
+      | "le"
+    )
+  | number;
+/**
  * tcp, udp, icmp (IPv4), icmpv6, or a protocol number from 0 to 255.
  */
 export type FirewallProtocol = ("tcp" | "udp" | "icmp" | "icmpv6" | "esp" | "ah" | "gre" | "sctp") | number;
@@ -48,9 +77,9 @@ export interface FirewallSpec {
    */
   readonly mode?: "enforce" | "audit";
   /**
-   * The verdict for IP packets to these interfaces that no rule of any document decided. Enforcing documents that share an interface must agree; pass if none says anything. In audit mode it is reported for packets that no rule of the document decided, and not applied.
+   * The verdict for IP packets to these interfaces that no rule of any document decided. Enforcing documents that share an interface must agree; pass if none says anything. reject answers as the rule action with reject: auto does. In audit mode it is reported for packets that no rule of the document decided, and not applied.
    */
-  readonly default?: "pass" | "drop";
+  readonly default?: "pass" | "drop" | "reject";
   /**
    * The verdict for frames that carry neither IPv4 nor IPv6, ARP among them. Documents that share an interface must agree; pass if none says anything.
    */
@@ -75,9 +104,19 @@ export interface FirewallRule {
    */
   readonly description?: string;
   /**
-   * pass and drop decide. log reports and counts the packet, then the next rule is tried.
+   * pass, drop and reject decide; reject drops the packet and answers its sender. log reports and counts the packet, then the next rule is tried.
    */
-  readonly action: "pass" | "drop" | "log";
+  readonly action: "pass" | "drop" | "reject" | "log";
+  /**
+   * With action reject: the answer. auto is tcp-reset for TCP and port-unreachable for everything else; the others but tcp-reset are errors of ICMP or ICMPv6.
+   */
+  readonly reject?:
+    "auto" | "tcp-reset" | "port-unreachable" | "host-unreachable" | "net-unreachable" | "admin-prohibited";
+  /**
+   * With action pass: the packet's mark (skb->mark) for the programs, routing rules and filters behind.
+   */
+  readonly mark?: number;
+  readonly dscp?: FirewallDscp;
   /**
    * Also send an event for each packet that this rule decides (bounded in rate).
    */
