@@ -274,7 +274,9 @@ describe("arbitrary policies", () => {
     );
   });
 
-  it("lead the frames to every reason but internal-error, to log rules and to rules in audit mode", () => {
+  it("lead the frames to every reason but internal-error, to log rules and to rules in audit mode", {
+    timeout: 60_000,
+  }, () => {
     const frames = fc.sample(arbitraryFrame, { numRuns: 1500, seed: 1 });
     const seen = new Set<string>();
     for (const policy of fc.sample(arbitraryPolicy, { numRuns: 40, seed: 2 })) {
