@@ -291,11 +291,15 @@ static __always_inline __u8 unreachable_code(int is_ipv6, int reject)
 	return is_ipv6 ? 4 : 3;
 }
 
-/* The sum of all bytes from @at to the end of the frame, of which an answer has no more than ICMPV6_ANSWER_MAX. */
-static __always_inline __u64 sum_to_end(void *at, void *end)
+/* The sum of all bytes from @offset to the end of the frame, of which an answer has no more than ICMPV6_ANSWER_MAX. */
+__noinline __u64 sum_to_end(struct xdp_md *ctx, __u32 offset)
 {
+	void *at = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	__u64 sum = 0;
 
+	if (offset > LINK_BYTES_MAX + sizeof(struct ipv6_header))
+		return 0;
+	at += offset;
 	for (int i = 0; i < ICMPV6_ANSWER_MAX / 4; i++) {
 		if (at + 4 > end)
 			break;
@@ -347,7 +351,7 @@ __noinline int answer_with_unreachable(struct xdp_md *ctx, const struct packet *
 		.type = is_ipv6 ? ICMPV6_UNREACHABLE : ICMP_UNREACHABLE,
 		.code = unreachable_code(is_ipv6, reject),
 	};
-	sum = sum_to_end(icmp, (void *)(long)ctx->data_end);
+	sum = sum_to_end(ctx, packet->network_offset + ip_header_bytes(packet));
 	icmp->checksum = fold_checksum(is_ipv6 ? sum + sum_pseudo_header(&answer) : sum);
 	return 1;
 }
