@@ -8,16 +8,21 @@
 #include "lib/dscp.h"
 #include "lib/event.h"
 #include "lib/reject.h"
+#include "lib/route.h"
 #include "lib/walk.h"
 
 /**
  * struct fw_settings - what the agent tells the program besides policy
  * @events_per_second: events for each CPU
  * @rejects_per_second: answers to rejected packets, of all CPUs together
+ * @behind_tc: 1 if tc_firewall stands behind this program on every interface; what only TC can send on is dropped
+ *             otherwise, since the host would send it elsewhere
  */
 struct fw_settings {
 	__u32 events_per_second;
 	__u32 rejects_per_second;
+	__u32 behind_tc;
+	__u32 reserved;
 };
 
 struct {
@@ -27,14 +32,6 @@ struct {
 	__type(key, __u32);
 	__type(value, struct fw_settings);
 } fw_settings SEC(".maps");
-
-/* Written by the program, read by the agent. Keyed by enum fw_reason. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, FW_REASONS);
-	__type(key, __u32);
-	__type(value, struct counter);
-} fw_reasons SEC(".maps");
 
 /* Types that user space decodes but that no map names. */
 struct packet_event *emit_packet_event;
@@ -54,6 +51,8 @@ enum fw_fragment *emit_fw_fragment;
 enum fw_reject *emit_fw_reject;
 enum connection_state *emit_connection_state;
 enum carried_flag *emit_carried_flag;
+enum fw_route_kind *emit_fw_route_kind;
+enum fw_route_flag *emit_fw_route_flag;
 struct carried *emit_carried;
 
 static __always_inline __u8 verdict_of(const struct fw_rule *rule)
@@ -104,6 +103,8 @@ static __always_inline void decide(struct walk *walk, const struct fw_rule *rule
 	walk->rule_id = walk->by_default ? 0 : rule->rule_id;
 	walk->mark = rule->mark;
 	walk->dscp = rule->dscp;
+	walk->route_to = rule->route_to;
+	walk->mirror_to = rule->mirror_to;
 	walk->carried = (rule->flags & FW_RULE_FLAG_SET_MARK ? CARRIED_FLAG_MARK : 0) |
 			(rule->flags & FW_RULE_FLAG_SET_DSCP ? CARRIED_FLAG_DSCP : 0) |
 			(rule->flags & FW_RULE_FLAG_REEVALUATE ? CARRIED_FLAG_REEVALUATE : 0);
@@ -152,24 +153,29 @@ static __always_inline int drop(const struct walk *walk, __u32 reason)
 }
 
 /*
- * Programs behind this one judge the packet by the same generation, and know what the rule wants of it. Nothing may
- * be read from it any more.
+ * Programs behind this one judge the packet by the same generation, and know what the rule wants of it: a copy, another
+ * way. 0 if there is no room for it. Nothing may be read from the packet any more.
  */
-static __always_inline int pass(struct xdp_md *ctx, const struct walk *walk, __u32 reason)
+static __always_inline int hand_over(struct xdp_md *ctx, const struct walk *walk)
 {
 	struct carried facts = {
 		.tag = CARRY_TAG,
 		.mark = walk->mark,
 		.generation = walk->generation,
 		.rule_id = walk->rule_id,
+		.mirror_to = walk->mirror_to,
+		.route_to = walk->route_to,
 		.dscp = walk->dscp,
 		.flags = walk->carried,
 	};
 
-	if (walk->carried & CARRIED_FLAG_DSCP)
-		set_dscp(ctx, &walk->packet, walk->dscp);
+	return carry_xdp(ctx, &facts);
+}
+
+static __always_inline int pass(struct xdp_md *ctx, const struct walk *walk, __u32 reason)
+{
 	count_in(&fw_reasons, reason, walk->packet.length);
-	carry_xdp(ctx, &facts);
+	hand_over(ctx, walk);
 	return XDP_PASS;
 }
 
@@ -180,6 +186,31 @@ static __always_inline int reject(struct xdp_md *ctx, const struct walk *walk, _
 		return drop(walk, FW_REASON_REJECT_SILENT);
 	count_in(&fw_reasons, FW_REASON_REJECT, walk->packet.length);
 	return XDP_TX;
+}
+
+/* Sends the packet where its rule says. */
+static __always_inline int leave(struct xdp_md *ctx, struct walk *walk, __u32 behind_tc)
+{
+	const struct fw_route *route = look_up_fw_routes(walk->route_to, walk->generation);
+	int action = XDP_PASS;
+
+	if (!serves(route, walk->packet.family))
+		return drop(walk, FW_REASON_NO_ROUTE);
+	if (is_expiring(ctx, &walk->packet)) {
+		walk->route_to = 0;
+		return pass(ctx, walk, FW_REASON_ROUTE_EXPIRED);
+	}
+	/* A copy is made of the packet as it came: whoever makes it sends the packet on afterwards. */
+	if (!walk->mirror_to)
+		action = send_xdp(ctx, &walk->packet, route);
+	if (action == XDP_REDIRECT) {
+		count_in(&fw_reasons, FW_REASON_ROUTED, walk->packet.length);
+		return action;
+	}
+	/* TC knows how it ends, and counts. Without metadata it does not know of the packet. */
+	if (action == XDP_PASS && behind_tc && hand_over(ctx, walk))
+		return XDP_PASS;
+	return drop(walk, FW_REASON_NO_ROUTE);
 }
 
 static __always_inline int drop_malformed(const struct walk *walk, __u32 reason)
@@ -237,6 +268,10 @@ static __always_inline int judge(struct xdp_md *ctx)
 		return reject(ctx, &walk, settings->rejects_per_second);
 	if (walk.verdict == VERDICT_DROP)
 		return drop(&walk, reason_of(&walk));
+	if (walk.carried & CARRIED_FLAG_DSCP)
+		set_dscp(ctx, &walk.packet, walk.dscp);
+	if (walk.route_to)
+		return leave(ctx, &walk, settings->behind_tc);
 	return pass(ctx, &walk, reason_of(&walk));
 }
 

@@ -44,6 +44,7 @@ enum carried_flag {
  * @mirror_to: slot of the route that a copy takes; 0 for none
  * @dscp: what XDP has set in the frame
  * @flags: enum carried_flag
+ * @route_to: slot of the route that the packet itself takes from TC on; 0 for none
  *
  * Nothing here differs between packets of one connection and generation: GRO merges only packets of equal metadata.
  */
@@ -55,6 +56,8 @@ struct carried {
 	__u16 mirror_to;
 	__u8 dscp;
 	__u8 flags;
+	__u16 route_to;
+	__u16 reserved[3];
 };
 
 _Static_assert(sizeof(struct carried) % 4 == 0 && sizeof(struct carried) <= 32,

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "lib/generation.h"
+#include "lib/verdict.h"
 
 /**
  * struct applied_revision - the revision that a generation carries
@@ -37,6 +38,8 @@ enum id_space {
 	ID_SPACE_PROGRAM = 7,
 	/* Slots of ct_settings. */
 	ID_SPACE_CONNTRACK = 8,
+	/* Slots of fw_routes. */
+	ID_SPACE_ROUTE = 9,
 };
 
 struct directory_key {
@@ -147,6 +150,14 @@ struct {
 	__type(key, __u32);
 	__type(value, struct counter);
 } rule_counters SEC(".maps");
+
+/* Written by programs, read by the agent. Keyed by enum fw_reason. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, FW_REASONS);
+	__type(key, __u32);
+	__type(value, struct counter);
+} fw_reasons SEC(".maps");
 
 static __always_inline void count_in(void *counters, __u32 index, __u64 bytes)
 {

@@ -35,8 +35,15 @@ enum fw_reason {
 	FW_REASON_REJECT,
 	/* Rejected without an answer: nobody may answer such a packet, or there were too many. */
 	FW_REASON_REJECT_SILENT,
+	/* The packet went where its rule sends it. */
+	FW_REASON_ROUTED,
+	/* It has no time left to be sent on: the host got it, to say so. */
+	FW_REASON_ROUTE_EXPIRED,
+	/* It could not go where its rule sends it: dropped. */
+	FW_REASON_NO_ROUTE,
+	FW_REASON_TOO_BIG,
 };
-#define FW_REASONS (FW_REASON_REJECT_SILENT + 1)
+#define FW_REASONS (FW_REASON_TOO_BIG + 1)
 
 /* What the parser returns for a packet without fault. */
 #define PARSED (-1)

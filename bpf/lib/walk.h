@@ -22,6 +22,8 @@ struct membership {
  * @carried: enum carried_flag of what programs behind shall know of it
  * @rule_id: its id, 0 if it was a document's default
  * @mark: what it sets
+ * @route_to: slot of the route that it gives the packet; 0 for none
+ * @mirror_to: likewise for a copy
  */
 struct walk {
 	struct packet packet;
@@ -41,6 +43,8 @@ struct walk {
 	__u8 reserved[2];
 	__u32 rule_id;
 	__u32 mark;
+	__u32 route_to;
+	__u32 mirror_to;
 };
 
 static __always_inline int look_up_set(const struct walk *walk, const __u32 *address, __u32 set_id)

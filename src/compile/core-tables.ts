@@ -39,10 +39,11 @@ export function idRangesFor(rulesMax: number): Readonly<Record<IdSpace, IdRange>
     document: { first: 1, last: 0xffff },
     "address-set": { first: 1, last: 0xffff },
     "interface-group": { first: 0, last: 63 },
-    device: { first: 1, last: 0xfff },
+    device: { first: 1, last: 0xff },
     processor: { first: 1, last: 0xfff },
     program: { first: 1, last: 0xff },
     conntrack: { first: 1, last: 0xff },
+    route: { first: 1, last: 1023 },
   };
 }
 

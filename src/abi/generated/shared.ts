@@ -361,6 +361,135 @@ export const directoryValueCodec: StructCodec<DirectoryValue> = defineCodec<Dire
   }),
 }));
 
+/** struct fw_reply_route, 8 bytes. */
+export interface FwReplyRoute {
+  /** Bytes 0 to 3: uint32. */
+  readonly route: number;
+}
+
+export const fwReplyRouteLayout = {
+  name: "fw_reply_route",
+  size: 8,
+  fields: [
+    { name: "route", offset: 0, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "reserved", offset: 4, size: 4, type: { kind: "uint", bits: 32, bigEndian: false }, padding: true },
+  ],
+} as const satisfies StructLayout;
+
+export const fwReplyRouteCodec: StructCodec<FwReplyRoute> = defineCodec<FwReplyRoute>(fwReplyRouteLayout, (fields) => ({
+  write(bytes, at, value) {
+    fields.route.write(bytes, at, value.route);
+  },
+  read: (bytes, at) => ({
+    route: fields.route.read(bytes, at),
+  }),
+}));
+
+/** struct fw_reply_routes_value, 24 bytes. */
+export interface FwReplyRoutesValue {
+  /** Bytes 0 to 7: uint64. */
+  readonly version: bigint;
+  /** Bytes 8 to 23: struct fw_reply_route[2]. */
+  readonly side: readonly [FwReplyRoute, FwReplyRoute];
+}
+
+export const fwReplyRoutesValueLayout = {
+  name: "fw_reply_routes_value",
+  size: 24,
+  fields: [
+    { name: "version", offset: 0, size: 8, type: { kind: "uint", bits: 64, bigEndian: false } },
+    { name: "side", offset: 8, size: 16, type: { kind: "array", element: { kind: "struct", layout: fwReplyRouteLayout }, count: 2 } },
+  ],
+} as const satisfies StructLayout;
+
+export const fwReplyRoutesValueCodec: StructCodec<FwReplyRoutesValue> = defineCodec<FwReplyRoutesValue>(fwReplyRoutesValueLayout, (fields) => ({
+  write(bytes, at, value) {
+    fields.version.write(bytes, at, value.version);
+    fields.side.write(bytes, at, value.side);
+  },
+  read: (bytes, at) => ({
+    version: fields.version.read(bytes, at),
+    side: fields.side.read(bytes, at),
+  }),
+}));
+
+/** struct fw_route, 32 bytes. */
+export interface FwRoute {
+  /** Bytes 0 to 15: bytes[16]. */
+  readonly nextHopV6: Uint8Array;
+  /** Bytes 16 to 19: bytes[4]. */
+  readonly nextHopV4: Uint8Array;
+  /** Bytes 20 to 23: uint32. */
+  readonly ifindex: number;
+  /** Bytes 24 to 27: uint32. */
+  readonly device: number;
+  /** Bytes 28 to 28: uint8. */
+  readonly kind: number;
+  /** Bytes 29 to 29: uint8. */
+  readonly flags: number;
+}
+
+export const fwRouteLayout = {
+  name: "fw_route",
+  size: 32,
+  fields: [
+    { name: "nextHopV6", offset: 0, size: 16, type: { kind: "bytes", length: 16 } },
+    { name: "nextHopV4", offset: 16, size: 4, type: { kind: "bytes", length: 4 } },
+    { name: "ifindex", offset: 20, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "device", offset: 24, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "kind", offset: 28, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "flags", offset: 29, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "reserved", offset: 30, size: 2, type: { kind: "bytes", length: 2 }, padding: true },
+  ],
+} as const satisfies StructLayout;
+
+export const fwRouteCodec: StructCodec<FwRoute> = defineCodec<FwRoute>(fwRouteLayout, (fields) => ({
+  write(bytes, at, value) {
+    fields.nextHopV6.write(bytes, at, value.nextHopV6);
+    fields.nextHopV4.write(bytes, at, value.nextHopV4);
+    fields.ifindex.write(bytes, at, value.ifindex);
+    fields.device.write(bytes, at, value.device);
+    fields.kind.write(bytes, at, value.kind);
+    fields.flags.write(bytes, at, value.flags);
+  },
+  read: (bytes, at) => ({
+    nextHopV6: fields.nextHopV6.read(bytes, at),
+    nextHopV4: fields.nextHopV4.read(bytes, at),
+    ifindex: fields.ifindex.read(bytes, at),
+    device: fields.device.read(bytes, at),
+    kind: fields.kind.read(bytes, at),
+    flags: fields.flags.read(bytes, at),
+  }),
+}));
+
+/** struct fw_routes_value, 72 bytes. */
+export interface FwRoutesValue {
+  /** Bytes 0 to 7: uint64. */
+  readonly version: bigint;
+  /** Bytes 8 to 71: struct fw_route[2]. */
+  readonly side: readonly [FwRoute, FwRoute];
+}
+
+export const fwRoutesValueLayout = {
+  name: "fw_routes_value",
+  size: 72,
+  fields: [
+    { name: "version", offset: 0, size: 8, type: { kind: "uint", bits: 64, bigEndian: false } },
+    { name: "side", offset: 8, size: 64, type: { kind: "array", element: { kind: "struct", layout: fwRouteLayout }, count: 2 } },
+  ],
+} as const satisfies StructLayout;
+
+export const fwRoutesValueCodec: StructCodec<FwRoutesValue> = defineCodec<FwRoutesValue>(fwRoutesValueLayout, (fields) => ({
+  write(bytes, at, value) {
+    fields.version.write(bytes, at, value.version);
+    fields.side.write(bytes, at, value.side);
+  },
+  read: (bytes, at) => ({
+    version: fields.version.read(bytes, at),
+    side: fields.side.read(bytes, at),
+  }),
+}));
+
 /** struct generation, 24 bytes. */
 export interface Generation {
   /** Bytes 0 to 7: uint64. */
@@ -508,6 +637,46 @@ export const sharedMaps = {
     flags: 1,
     key: directoryKeyLayout,
     value: directoryValueLayout,
+  },
+  fw_devices: {
+    name: "fw_devices",
+    type: 25,
+    keySize: 4,
+    valueSize: 4,
+    maxEntries: 256,
+    flags: 0,
+    keyType: { kind: "uint", bits: 32, bigEndian: false },
+    valueType: { kind: "uint", bits: 32, bigEndian: false },
+  },
+  fw_reasons: {
+    name: "fw_reasons",
+    type: 6,
+    keySize: 4,
+    valueSize: 16,
+    maxEntries: 26,
+    flags: 0,
+    keyType: { kind: "uint", bits: 32, bigEndian: false },
+    value: counterLayout,
+  },
+  fw_reply_routes: {
+    name: "fw_reply_routes",
+    type: 2,
+    keySize: 4,
+    valueSize: 24,
+    maxEntries: 16384,
+    flags: 1024,
+    keyType: { kind: "uint", bits: 32, bigEndian: false },
+    value: fwReplyRoutesValueLayout,
+  },
+  fw_routes: {
+    name: "fw_routes",
+    type: 2,
+    keySize: 4,
+    valueSize: 72,
+    maxEntries: 1024,
+    flags: 1024,
+    keyType: { kind: "uint", bits: 32, bigEndian: false },
+    value: fwRoutesValueLayout,
   },
   generation: {
     name: "generation",

@@ -598,6 +598,7 @@ export const tcConntrackMaps = {
     valueType: { kind: "uint", bits: 64, bigEndian: false },
   },
   directory: sharedMaps.directory,
+  fw_reasons: sharedMaps.fw_reasons,
   generation: sharedMaps.generation,
   interfaces: sharedMaps.interfaces,
   rule_counters: sharedMaps.rule_counters,
@@ -668,5 +669,5 @@ export const tcConntrackAbi = {
   ],
   maps: tcConntrackMaps,
   programs: tcConntrackPrograms,
-  layoutDigest: "92e662fc444f7c8e6253f7857922ae5b45089a327d01c4f4844402b74f397acb",
+  layoutDigest: "09315cfc250a43c649fd2f293759442f9c55d6b923e587e5711e0ecc08230c09",
 } as const satisfies GeneratedAbi;

@@ -15,6 +15,10 @@ import {
   directoryKeyLayout,
   directoryNameLayout,
   directoryValueLayout,
+  fwReplyRouteLayout,
+  fwReplyRoutesValueLayout,
+  fwRouteLayout,
+  fwRoutesValueLayout,
   generationLayout,
   interfaceBindingLayout,
   interfacesValueLayout,
@@ -198,6 +202,10 @@ export const FwReason = {
   "internal-error": 19,
   reject: 20,
   "reject-silent": 21,
+  routed: 22,
+  "route-expired": 23,
+  "no-route": 24,
+  "too-big": 25,
 } as const;
 
 export type FwReason = keyof typeof FwReason;
@@ -226,6 +234,10 @@ export const fwReasonNames: readonly FwReason[] = [
   "internal-error",
   "reject",
   "reject-silent",
+  "routed",
+  "route-expired",
+  "no-route",
+  "too-big",
 ];
 
 export const fwReasonEnum = { name: "fw_reason", values: FwReason } as const satisfies EnumLayout;
@@ -253,6 +265,44 @@ export const fwRejectNames: readonly FwReject[] = [
 ];
 
 export const fwRejectEnum = { name: "fw_reject", values: FwReject } as const satisfies EnumLayout;
+
+/** enum fw_route_flag: the number of each name. */
+export const FwRouteFlag = {
+  "next-hop-v4": 1,
+  "next-hop-v6": 2,
+  fast: 4,
+} as const;
+
+export type FwRouteFlag = keyof typeof FwRouteFlag;
+
+/** The name of each number of enum fw_route_flag. */
+export const fwRouteFlagNames: Readonly<Record<number, FwRouteFlag>> = {
+  1: "next-hop-v4",
+  2: "next-hop-v6",
+  4: "fast",
+};
+
+export const fwRouteFlagEnum = { name: "fw_route_flag", values: FwRouteFlag } as const satisfies EnumLayout;
+
+/** enum fw_route_kind: the number of each name. */
+export const FwRouteKind = {
+  absent: 0,
+  via: 1,
+  mirror: 2,
+  missing: 3,
+} as const;
+
+export type FwRouteKind = keyof typeof FwRouteKind;
+
+/** The name of each number of enum fw_route_kind. */
+export const fwRouteKindNames: readonly FwRouteKind[] = [
+  "absent",
+  "via",
+  "mirror",
+  "missing",
+];
+
+export const fwRouteKindEnum = { name: "fw_route_kind", values: FwRouteKind } as const satisfies EnumLayout;
 
 /** enum fw_rule_flag: the number of each name. */
 export const FwRuleFlag = {
@@ -342,6 +392,7 @@ export const IdSpace = {
   processor: 6,
   program: 7,
   conntrack: 8,
+  route: 9,
 } as const;
 
 export type IdSpace = keyof typeof IdSpace;
@@ -356,6 +407,7 @@ export const idSpaceNames: Readonly<Record<number, IdSpace>> = {
   6: "processor",
   7: "program",
   8: "conntrack",
+  9: "route",
 };
 
 export const idSpaceEnum = { name: "id_space", values: IdSpace } as const satisfies EnumLayout;
@@ -443,7 +495,7 @@ export const answerBudgetCodec: StructCodec<AnswerBudget> = defineCodec<AnswerBu
   }),
 }));
 
-/** struct carried, 24 bytes. */
+/** struct carried, 32 bytes. */
 export interface Carried {
   /** Bytes 0 to 3: uint32. */
   readonly tag: number;
@@ -459,11 +511,13 @@ export interface Carried {
   readonly dscp: number;
   /** Bytes 23 to 23: uint8. */
   readonly flags: number;
+  /** Bytes 24 to 25: uint16. */
+  readonly routeTo: number;
 }
 
 export const carriedLayout = {
   name: "carried",
-  size: 24,
+  size: 32,
   fields: [
     { name: "tag", offset: 0, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
     { name: "mark", offset: 4, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
@@ -472,6 +526,8 @@ export const carriedLayout = {
     { name: "mirrorTo", offset: 20, size: 2, type: { kind: "uint", bits: 16, bigEndian: false } },
     { name: "dscp", offset: 22, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
     { name: "flags", offset: 23, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "routeTo", offset: 24, size: 2, type: { kind: "uint", bits: 16, bigEndian: false } },
+    { name: "reserved", offset: 26, size: 6, type: { kind: "array", element: { kind: "uint", bits: 16, bigEndian: false }, count: 3 }, padding: true },
   ],
 } as const satisfies StructLayout;
 
@@ -484,6 +540,7 @@ export const carriedCodec: StructCodec<Carried> = defineCodec<Carried>(carriedLa
     fields.mirrorTo.write(bytes, at, value.mirrorTo);
     fields.dscp.write(bytes, at, value.dscp);
     fields.flags.write(bytes, at, value.flags);
+    fields.routeTo.write(bytes, at, value.routeTo);
   },
   read: (bytes, at) => ({
     tag: fields.tag.read(bytes, at),
@@ -493,6 +550,7 @@ export const carriedCodec: StructCodec<Carried> = defineCodec<Carried>(carriedLa
     mirrorTo: fields.mirrorTo.read(bytes, at),
     dscp: fields.dscp.read(bytes, at),
     flags: fields.flags.read(bytes, at),
+    routeTo: fields.routeTo.read(bytes, at),
   }),
 }));
 
@@ -852,20 +910,24 @@ export const fwRulesValueCodec: StructCodec<FwRulesValue> = defineCodec<FwRulesV
   }),
 }));
 
-/** struct fw_settings, 8 bytes. */
+/** struct fw_settings, 16 bytes. */
 export interface FwSettings {
   /** Bytes 0 to 3: uint32. */
   readonly eventsPerSecond: number;
   /** Bytes 4 to 7: uint32. */
   readonly rejectsPerSecond: number;
+  /** Bytes 8 to 11: uint32. */
+  readonly behindTc: number;
 }
 
 export const fwSettingsLayout = {
   name: "fw_settings",
-  size: 8,
+  size: 16,
   fields: [
     { name: "eventsPerSecond", offset: 0, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
     { name: "rejectsPerSecond", offset: 4, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "behindTc", offset: 8, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "reserved", offset: 12, size: 4, type: { kind: "uint", bits: 32, bigEndian: false }, padding: true },
   ],
 } as const satisfies StructLayout;
 
@@ -873,10 +935,12 @@ export const fwSettingsCodec: StructCodec<FwSettings> = defineCodec<FwSettings>(
   write(bytes, at, value) {
     fields.eventsPerSecond.write(bytes, at, value.eventsPerSecond);
     fields.rejectsPerSecond.write(bytes, at, value.rejectsPerSecond);
+    fields.behindTc.write(bytes, at, value.behindTc);
   },
   read: (bytes, at) => ({
     eventsPerSecond: fields.eventsPerSecond.read(bytes, at),
     rejectsPerSecond: fields.rejectsPerSecond.read(bytes, at),
+    behindTc: fields.behindTc.read(bytes, at),
   }),
 }));
 
@@ -988,16 +1052,10 @@ export const xdpFirewallMaps = {
     maxEntries: 1048576,
     flags: 0,
   },
-  fw_reasons: {
-    name: "fw_reasons",
-    type: 6,
-    keySize: 4,
-    valueSize: 16,
-    maxEntries: 22,
-    flags: 0,
-    keyType: { kind: "uint", bits: 32, bigEndian: false },
-    value: counterLayout,
-  },
+  fw_devices: sharedMaps.fw_devices,
+  fw_reasons: sharedMaps.fw_reasons,
+  fw_reply_routes: sharedMaps.fw_reply_routes,
+  fw_routes: sharedMaps.fw_routes,
   fw_rules: {
     name: "fw_rules",
     type: 2,
@@ -1022,7 +1080,7 @@ export const xdpFirewallMaps = {
     name: "fw_settings",
     type: 2,
     keySize: 4,
-    valueSize: 8,
+    valueSize: 16,
     maxEntries: 1,
     flags: 1024,
     keyType: { kind: "uint", bits: 32, bigEndian: false },
@@ -1060,6 +1118,10 @@ export const xdpFirewallAbi = {
     eventBudgetLayout,
     fwEndpointLayout,
     fwMacsLayout,
+    fwReplyRouteLayout,
+    fwReplyRoutesValueLayout,
+    fwRouteLayout,
+    fwRoutesValueLayout,
     fwRuleLayout,
     fwRulesValueLayout,
     fwSettingsLayout,
@@ -1080,6 +1142,8 @@ export const xdpFirewallAbi = {
     fwFragmentEnum,
     fwReasonEnum,
     fwRejectEnum,
+    fwRouteFlagEnum,
+    fwRouteKindEnum,
     fwRuleFlagEnum,
     fwVlanEnum,
     idSpaceEnum,
@@ -1089,5 +1153,5 @@ export const xdpFirewallAbi = {
   ],
   maps: xdpFirewallMaps,
   programs: xdpFirewallPrograms,
-  layoutDigest: "560d4740442fced1c7cf1bc3a1830e11569a772c1e468e66fad0d2180448e14c",
+  layoutDigest: "e9bfc2bedf78a9ee9461237032f46375656508e05374db0257ea49596ddb1b2d",
 } as const satisfies GeneratedAbi;
