@@ -270,8 +270,9 @@ static __always_inline int judge(struct xdp_md *ctx)
 		return drop(&walk, reason_of(&walk));
 	if (walk.carried & CARRIED_FLAG_DSCP)
 		set_dscp(ctx, &walk.packet, walk.dscp);
-	if (walk.route_to)
+	if (walk.route_to && !stays_on_link(&walk.packet))
 		return leave(ctx, &walk, settings->behind_tc);
+	walk.route_to = 0;
 	return pass(ctx, &walk, reason_of(&walk));
 }
 

@@ -207,6 +207,24 @@ __noinline int send_xdp(struct xdp_md *ctx, const struct packet *packet,
 	return bpf_redirect_map(&fw_devices, route->device, XDP_DROP);
 }
 
+/*
+ * 1 if nobody may send the packet on: it is for all or some hosts of this link. Neighbour discovery is among them, and
+ * a rule that sends everything elsewhere must not cut it off.
+ */
+static __always_inline int stays_on_link(const struct packet *packet)
+{
+	__u32 to = bpf_ntohl(packet->destination[0]);
+	__u32 from = bpf_ntohl(packet->source[0]);
+
+	if (packet->family == 4)
+		return to >> 28 == 0xe || to == 0xffffffff || to >> 16 == 0xa9fe ||
+		       from >> 16 == 0xa9fe;
+	/* Router and neighbour solicitation, advertisement, redirect. */
+	if (packet->has_icmp && packet->icmp >> 8 >= 133 && packet->icmp >> 8 <= 137)
+		return 1;
+	return to >> 24 == 0xff || to >> 22 == 0x3fa || from >> 22 == 0x3fa;
+}
+
 /* 1 if the packet has lived too long to be sent on; the kernel's stack says so to the sender. */
 static __always_inline int is_expiring(struct xdp_md *ctx, const struct packet *packet)
 {
@@ -249,6 +267,26 @@ static __always_inline int age_skb(struct __sk_buff *skb, __u8 family)
 }
 
 /*
+ * The neighbour that an IPv6 packet without a next hop goes to: the gateway, if the host's route goes through this
+ * interface, or else whom it is for. (The kernel's own look-up for IPv6, unlike that for IPv4, may come back with the
+ * gateway of another interface.)
+ */
+static __always_inline void find_gateway_v6(struct __sk_buff *skb, __u32 ifindex, __u32 *gateway)
+{
+	struct bpf_fib_lookup hop = { .family = ADDRESS_FAMILY_6, .ifindex = ifindex };
+	const int at = sizeof(struct ethernet_header);
+	long found;
+
+	bpf_skb_load_bytes(skb, at + offsetof(struct ipv6_header, source), hop.ipv6_src, 16);
+	bpf_skb_load_bytes(skb, at + offsetof(struct ipv6_header, destination), hop.ipv6_dst, 16);
+	__builtin_memcpy(gateway, hop.ipv6_dst, 16);
+	found = bpf_fib_lookup(skb, &hop, sizeof(hop), BPF_FIB_LOOKUP_OUTPUT);
+	if ((found == BPF_FIB_LKUP_RET_SUCCESS || found == BPF_FIB_LKUP_RET_NO_NEIGH) &&
+	    hop.ifindex == ifindex)
+		__builtin_memcpy(gateway, hop.ipv6_dst, 16);
+}
+
+/*
  * Sends the packet on by way of the kernel's neighbour table, which asks for hardware addresses that it does not
  * know. Returns what the TC program shall return, and says in @reason why.
  */
@@ -267,10 +305,12 @@ static __always_inline int send_to_neighbour(struct __sk_buff *skb, const struct
 		return TC_ACT_SHOT;
 	*reason = FW_REASON_ROUTED;
 	skb->tc_index = STAMP_ROUTED;
-	if (!has_next_hop(route, family))
-		return bpf_redirect_neigh(route->ifindex, NULL, 0, 0);
 	next.nh_family = family == 4 ? ADDRESS_FAMILY_4 : ADDRESS_FAMILY_6;
-	if (family == 4)
+	if (!has_next_hop(route, family)) {
+		if (family == 4)
+			return bpf_redirect_neigh(route->ifindex, NULL, 0, 0);
+		find_gateway_v6(skb, route->ifindex, next.ipv6_nh);
+	} else if (family == 4)
 		__builtin_memcpy(&next.ipv4_nh, route->next_hop_v4, 4);
 	else
 		__builtin_memcpy(next.ipv6_nh, route->next_hop_v6, 16);

@@ -84,6 +84,11 @@ export class InterfaceGroups {
     return this.#host.length > 0;
   }
 
+  /** The host's interface of this name. */
+  interfaceNamed(name: string): HostInterface | undefined {
+    return this.#host.find((i) => i.name === name);
+  }
+
   define(name: string, patterns: readonly string[], mode: AttachMode): void {
     const members = this.#host.filter((i) => patterns.some((pattern) => matchesPattern(pattern, i.name)));
     this.#groups.set(name, { name, members, mode });

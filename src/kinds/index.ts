@@ -3,6 +3,7 @@ import {
   appliedTable,
   directoryCapacityFor,
   directoryTable,
+  idRangesFor,
   type KindDefinition,
   ruleIdsFor,
   type TableSpec,
@@ -33,8 +34,13 @@ export const policyTables: readonly TableSpec[] = [
 /** How many entries each map is made for, by its name; those that are not named keep the program's number. */
 export function capacitiesFor(limits: LimitsConfiguration): Readonly<Record<string, number>> {
   const { rulesMax, addressesMax, interfacesMax, connectionsMax } = limits;
+  const { rulesMax, addressesMax, interfacesMax } = limits;
+  const ids = idRangesFor(rulesMax);
   return {
     fw_rules: rulesMax,
+    fw_routes: ids.route.last + 1,
+    fw_reply_routes: ruleIdsFor(rulesMax),
+    fw_devices: ids.device.last + 1,
     rule_counters: ruleIdsFor(rulesMax),
     address_set_v4: addressesMax,
     address_set_v6: addressesMax,

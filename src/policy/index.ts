@@ -18,6 +18,7 @@ export type {
   Firewall,
   FirewallEndpoint,
   FirewallMatch,
+  FirewallNextHop,
   FirewallPortChoice,
   FirewallPorts,
   FirewallProtocol,

@@ -18,6 +18,7 @@ import { compileEndpoint } from "./endpoint.ts";
 import { expiryOf, isExpired } from "./expiry.ts";
 import { compilePorts } from "./port-match.ts";
 import { protocolNumbers } from "./protocols.ts";
+import { RouteCompiler } from "./routes.ts";
 import { firewallProgram, ruleTable } from "./tables.ts";
 
 /** Port ranges that one record holds, of source and destination each. */
@@ -31,7 +32,8 @@ export function compileFirewalls(context: CompileContext): void {
     (a, b) => (a.spec.order ?? 100) - (b.spec.order ?? 100) || compareText(a.name, b.name),
   );
   reportConflicts(context, documents);
-  const compiled = documents.map((document) => new DocumentCompiler(context, document));
+  const routes = new RouteCompiler(context);
+  const compiled = documents.map((document) => new DocumentCompiler(context, document, routes));
   for (const compiler of compiled) {
     compiler.addRules();
     if (compiler.audits) compiler.addDefaults();
@@ -46,9 +48,11 @@ class DocumentCompiler {
   readonly #document: Document;
   readonly #groups: bigint;
   readonly #documentId: number;
+  readonly #routes: RouteCompiler;
 
-  constructor(context: CompileContext, document: Document) {
+  constructor(context: CompileContext, document: Document, routes: RouteCompiler) {
     this.#context = context;
+    this.#routes = routes;
     this.#document = document;
     this.audits = document.spec.mode === "audit";
     this.#documentId = context.id("document", document.name, { document, path: ["metadata", "name"] });
@@ -138,12 +142,14 @@ class DocumentCompiler {
       this.#context.report(at, "error", "too-many-ports", message);
       return;
     }
+    const routes = this.#routes.compile(rule, at, base.ruleId);
     let part = 0;
     for (const sourceChunk of chunks(sourcePorts)) {
       for (const destinationChunk of chunks(destinationPorts)) {
         this.#add(at, {
           ...base,
           ...action,
+          ...routes,
           protocols,
           source,
           destination,

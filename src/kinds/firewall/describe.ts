@@ -11,6 +11,7 @@ import { formatPrefix, type PortRange } from "../../base/index.ts";
 import type { EntryText, Names } from "../../compile/index.ts";
 import { actionWords } from "./actions.ts";
 import { protocolName } from "./protocols.ts";
+import { routeWords } from "./routes-describe.ts";
 
 /** `rule edge/office-ssh`: `pass tcp from office to port 22` */
 export function describeRule(payload: Uint8Array, names: Names): EntryText {
@@ -43,6 +44,7 @@ export function describeRule(payload: Uint8Array, names: Names): EntryText {
     `on ${groupWords(rule.groups, names)}`,
     rule.flags & FwRuleFlag.log ? "with log" : "",
     actionWords(rule),
+    routeWords(rule, names),
   ];
   return {
     subject: `rule ${names.nameOf("rule", rule.ruleId) ?? `with id ${rule.ruleId}`}`,

@@ -2,7 +2,8 @@
 import type { KindDefinition } from "../../compile/index.ts";
 import { compileFirewalls } from "./compile.ts";
 import { describeRule } from "./describe.ts";
-import { ruleTable } from "./tables.ts";
+import { describeRouteEntry } from "./routes-describe.ts";
+import { deviceTable, replyRouteTable, routeTable, ruleTable } from "./tables.ts";
 
 export {
   type DescribedPacket,
@@ -16,9 +17,11 @@ export { protocolName, protocolNumbers } from "./protocols.ts";
 /** See schema/firewall.schema.json and docs/kinds/firewall.md. */
 export const firewallKind: KindDefinition = {
   kind: "Firewall",
-  tables: [ruleTable],
+  tables: [ruleTable, routeTable, replyRouteTable, deviceTable],
   compile: compileFirewalls,
-  describe(_table, _key, payload, names) {
-    return describeRule(payload, names);
+  describe(table, key, payload, names) {
+    return table === ruleTable.name
+      ? describeRule(payload, names)
+      : describeRouteEntry({ table, key, payload }, names);
   },
 };

@@ -1,7 +1,7 @@
-// The rule table: records in evaluation order, told apart by rule id and part.
+// The rule table, records in evaluation order, told apart by rule id and part; and the routes that rules name.
 
 import { xdpFirewallMaps } from "../../abi/index.ts";
-import { type TableSpec, tableSpec } from "../../compile/index.ts";
+import { referencesSpec, type TableSpec, tableSpec } from "../../compile/index.ts";
 
 export const ruleTable: TableSpec = tableSpec(xdpFirewallMaps.fw_rules, {
   shape: "ordered",
@@ -9,6 +9,21 @@ export const ruleTable: TableSpec = tableSpec(xdpFirewallMaps.fw_rules, {
   identity: ["ruleId", "part"],
   limit: "rulesMax",
 });
+
+/** Ways that packets can take, by slot. */
+export const routeTable: TableSpec = tableSpec(xdpFirewallMaps.fw_routes, {
+  shape: "slots",
+  presence: "kind",
+});
+
+/** The slot of the way that replies take, by rule id. */
+export const replyRouteTable: TableSpec = tableSpec(xdpFirewallMaps.fw_reply_routes, {
+  shape: "slots",
+  presence: "route",
+});
+
+/** Interfaces that XDP sends to. */
+export const deviceTable: TableSpec = referencesSpec(xdpFirewallMaps.fw_devices, "device");
 
 /** The program that judges by it. */
 export const firewallProgram = "xdp_firewall";

@@ -38,6 +38,10 @@ export type FirewallProtocol = ("tcp" | "udp" | "icmp" | "icmpv6" | "esp" | "ah"
  * Ports and ranges, or an object that also names sets or negates.
  */
 export type FirewallPorts = PortList | FirewallPortChoice;
+/**
+ * The address of the neighbour that packets go to, or one of each family. Without any the host's routes through the interface say; with one, packets of the other family are dropped.
+ */
+export type FirewallNextHop = string | readonly string[];
 
 /**
  * An ordered list of rules for the packets that arrive on some interfaces. The first rule that matches decides; documents are evaluated by order, then by name.
@@ -122,6 +126,9 @@ export interface FirewallRule {
    */
   readonly log?: boolean;
   readonly match?: FirewallMatch;
+  readonly routeTo?: FirewallRoute;
+  readonly replyTo?: FirewallReplyRoute;
+  readonly dupTo?: FirewallMirror;
   /**
    * The person or team to ask about this rule.
    */
@@ -193,4 +200,37 @@ export interface FirewallPortChoice {
    * Match TCP and UDP packets whose port is none of these.
    */
   readonly not?: boolean;
+}
+/**
+ * Where packets leave.
+ */
+export interface FirewallRoute {
+  /**
+   * The name of a network interface: at most 15 characters, without spaces, slashes, colons and *.
+   */
+  readonly interface: string;
+  readonly nextHop?: FirewallNextHop;
+  /**
+   * Send from XDP where the neighbour is known. Only for interfaces whose driver takes frames from XDP: others lose them.
+   */
+  readonly fast?: boolean;
+}
+/**
+ * Where replies leave.
+ */
+export interface FirewallReplyRoute {
+  /**
+   * The name of a network interface: at most 15 characters, without spaces, slashes, colons and *.
+   */
+  readonly interface: string;
+  readonly nextHop?: FirewallNextHop;
+}
+/**
+ * Where copies leave.
+ */
+export interface FirewallMirror {
+  /**
+   * The name of a network interface: at most 15 characters, without spaces, slashes, colons and *.
+   */
+  readonly interface: string;
 }
