@@ -3,6 +3,7 @@ import { formatDiagnostic, PenstockError } from "../base/index.ts";
 import { idRangesFor } from "../compile/index.ts";
 import { type Geo, type GeoFile, openGeo } from "../geo/index.ts";
 import { kinds } from "../kinds/index.ts";
+import type { PolicySet } from "../policy/index.ts";
 import { preparePolicy, type Reconciler } from "../reconcile/index.ts";
 import { readGeoFile } from "./geo-file.ts";
 import { requireInForce } from "./in-force.ts";
@@ -59,7 +60,8 @@ export function explainFolder(
     });
   }
   const { policy } = prepared;
-  const input = { name: folder, policy, files, interfaces: [question.interface], now };
+  const interfaces = [question.interface, ...namedByRoutes(policy)];
+  const input = { name: folder, policy, files, interfaces, now };
   return explainPacket(question, { ...input, ...countriesOf(openGeo(geo)) });
 }
 
@@ -83,6 +85,14 @@ function countriesOf(geo: Geo): Pick<ExplainInput, "countryOf"> {
       });
     },
   };
+}
+
+/** Interfaces that rules send packets to: a folder's policy is meant for a host that has them. */
+function namedByRoutes(policy: PolicySet): string[] {
+  const rules = policy.byKind("Firewall").flatMap(({ spec }) => spec.rules);
+  return rules.flatMap(({ routeTo, dupTo }) =>
+    [routeTo, dupTo].flatMap((route) => (route === undefined ? [] : [route.interface])),
+  );
 }
 
 function unknownInterface(name: string, interfaces: readonly string[]): PenstockError {

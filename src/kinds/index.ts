@@ -34,7 +34,6 @@ export const policyTables: readonly TableSpec[] = [
 /** How many entries each map is made for, by its name; those that are not named keep the program's number. */
 export function capacitiesFor(limits: LimitsConfiguration): Readonly<Record<string, number>> {
   const { rulesMax, addressesMax, interfacesMax, connectionsMax } = limits;
-  const { rulesMax, addressesMax, interfacesMax } = limits;
   const ids = idRangesFor(rulesMax);
   return {
     fw_rules: rulesMax,

@@ -5,6 +5,7 @@ import {
   type Judgement,
   type ModelInput,
   prepareModel,
+  type RouteReference,
   type RuleReference,
 } from "../../kinds/firewall/index.ts";
 import type { PolicyDocument, PolicySet } from "../../policy/index.ts";
@@ -35,6 +36,8 @@ export interface ExplainView {
   readonly mark: number | null;
   readonly dscp: number | null;
   readonly rule: RuleView | null;
+  /** Where the rule sends the packet, replies to it and a copy of it. */
+  readonly route: RouteReference | null;
   readonly logged: readonly RuleView[];
   /** Rules that a later fragment passes by because it has no ports. */
   readonly passedOverForPorts: readonly RuleView[];
@@ -75,6 +78,7 @@ export function explainPacket(question: Question, input: ExplainInput): ExplainV
     mark: judgement.mark ?? null,
     dscp: judgement.dscp ?? null,
     rule: judgement.rule === undefined ? null : show(judgement.rule),
+    route: judgement.route ?? null,
     logged: judgement.logged.map((rule) => show(rule, rule.wouldBe ?? null)),
     passedOverForPorts: judgement.passedOverForPorts.map((rule) => show(rule)),
   };
@@ -164,6 +168,7 @@ export function renderExplain(view: ExplainView, style: Style): string[] {
   if (view.answer !== null) lines.push(`${style.dim("Answer")}   ${view.answer}, unless too many are sent`);
   if (view.mark !== null) lines.push(`${style.dim("Mark")}     ${view.mark}`);
   if (view.dscp !== null) lines.push(`${style.dim("DSCP")}     ${view.dscp}`);
+  if (view.route !== null) lines.push(...renderRoute(view.route, style));
   if (view.rule !== null) lines.push("", ...renderRule("Decided by", view.rule, style));
   for (const rule of view.logged) {
     const what = rule.wouldBe === null ? "Logged by" : `Logged by (would ${rule.wouldBe})`;
@@ -173,6 +178,17 @@ export function renderExplain(view: ExplainView, style: Style): string[] {
     lines.push("", ...renderRule("Passed by, as a later fragment has no ports:", rule, style));
   }
   return lines;
+}
+
+function renderRoute({ routeTo, replyTo, dupTo }: RouteReference, style: Style): string[] {
+  const ways = [
+    ["Leaves", routeTo],
+    ["Replies", replyTo],
+    ["Copy", dupTo],
+  ] as const;
+  return ways.flatMap(([what, name]) =>
+    name === undefined ? [] : [`${style.dim(what.padEnd(8))} by ${plain(name)}`],
+  );
 }
 
 function renderRule(what: string, rule: RuleView, style: Style): string[] {
@@ -188,6 +204,10 @@ const reasons: Readonly<Record<string, string>> = {
   "rule-drop": "by a rule",
   reject: "and its sender is answered",
   "reject-silent": "without an answer, as a packet like this may not have one",
+  routed: "and goes where its rule says",
+  "route-expired": "and cannot be sent on, as it has no time left: the host says so to its sender",
+  "no-route":
+    "as it cannot go where its rule sends it: the interface is missing, or its family has no next hop",
   "default-pass": "by the default, as no rule decided",
   "default-drop": "by the default, as no rule decided",
 };

@@ -10,6 +10,7 @@ export {
   type Judgement,
   type ModelInput,
   prepareModel,
+  type RouteReference,
   type RuleReference,
 } from "./model.ts";
 export { protocolName, protocolNumbers } from "./protocols.ts";

@@ -20,6 +20,13 @@ export interface DecidingRule extends RuleReference {
   readonly log: boolean;
 }
 
+/** Interfaces that the packet, the replies of its connection and a copy leave by, where a rule names them. */
+export interface RouteReference {
+  readonly routeTo?: string;
+  readonly replyTo?: string;
+  readonly dupTo?: string;
+}
+
 export interface Judgement {
   readonly verdict: Verdict;
   /** Every packet has exactly one. The model never gives `internal-error`: something that cannot be. */
@@ -31,6 +38,8 @@ export interface Judgement {
   /** What the rule that lets the packet through sets. */
   readonly mark?: number;
   readonly dscp?: number;
+  /** Absent where no rule says where anything goes. */
+  readonly route?: RouteReference;
   /** In the order in which the packet met them: log rules, and the first match of each document in audit mode. */
   readonly logged: readonly LoggedRule[];
   /** What the packet is of the one that was sent; `whole` too where it was not read as an IP packet. */

@@ -17,6 +17,7 @@ import type {
   FirewallRule,
 } from "../../policy/index.ts";
 import type { SetLookup } from "./model-policy.ts";
+import { type ParsedRoutes, parseRoutes } from "./model-routes.ts";
 
 /** What a rule says about the answer to packets that it rejects. */
 export type RejectWord = NonNullable<FirewallRule["reject"]>;
@@ -33,7 +34,7 @@ export type DescribedPacket = Pick<
   | "sourcePort"
   | "destinationPort"
 > &
-  Partial<Pick<IpPacket, "extensionHeaders" | "tcpFlags" | "icmpType">> & {
+  Partial<Pick<IpPacket, "extensionHeaders" | "hopLimit" | "tcpFlags" | "icmpType">> & {
     /** Absent: addresses of single hosts. */
     readonly sourceMac?: Uint8Array;
     readonly destinationMac?: Uint8Array;
@@ -53,6 +54,7 @@ export interface ParsedRule {
   readonly destination?: ParsedEndpoint;
   readonly sourcePorts?: ParsedPorts;
   readonly destinationPorts?: ParsedPorts;
+  readonly routes: ParsedRoutes;
 }
 
 /** `no-ports`: the rule asks for ports of a later fragment of TCP or UDP, and all else matches. */
@@ -91,6 +93,7 @@ export function parseRule(rule: FirewallRule, sets: SetLookup): ParsedRule {
     reject: rule.reject ?? "auto",
     ...(rule.mark !== undefined && { mark: rule.mark }),
     ...(rule.dscp !== undefined && { dscp: parseDscp(rule.dscp) }),
+    routes: parseRoutes(rule),
     ...(family !== undefined && { family: family === "ipv4" ? 4 : 6 }),
     ...(protocol !== undefined && { protocols: parseProtocols(protocol) }),
     ...(source !== undefined && { source: parseEndpoint(source, sets) }),

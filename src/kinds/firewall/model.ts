@@ -19,11 +19,13 @@ import {
   type Verdict,
 } from "./model-policy.ts";
 import { answerTo } from "./model-reject.ts";
+import { followRoutes } from "./model-routes.ts";
 
 export type {
   DecidingRule,
   Judgement,
   LoggedRule,
+  RouteReference,
   RuleReference,
 } from "./model-judgement.ts";
 export type { DescribedPacket } from "./model-match.ts";
@@ -40,6 +42,8 @@ export interface FirewallModel {
 
 /** A binding whose rules are parsed. */
 interface ModelBinding {
+  /** All interfaces of the host. */
+  readonly interfaces: readonly string[];
   readonly documents: readonly ModelDocument[];
   readonly default: Verdict;
   readonly nonIp: NonIpVerdict;
@@ -62,6 +66,7 @@ export function prepareModel(input: ModelInput): FirewallModel {
   }
   const binding: ModelBinding = {
     ...bound,
+    interfaces: input.interfaces,
     documents: bound.documents.map((document) => ({
       ...document,
       rules: document.rules.map((rule) => parseRule(rule, lookUpSets(input))),
@@ -124,7 +129,9 @@ function judgePacket(binding: ModelBinding, packet: DescribedPacket): Judgement 
         decided = true;
         break;
       }
-      return settle(endByRule(rule, reference, packet));
+      const settled = settle(endByRule(rule, reference, packet));
+      if (rule.action !== "pass") return settled;
+      return { ...settled, ...followRoutes(rule.routes, packet, binding.interfaces) };
     }
     if (!decided && document.auditedDefault !== undefined) {
       logged.push({ document: document.name, rule: "(default)", wouldBe: document.auditedDefault });
