@@ -15,14 +15,10 @@
  * struct fw_settings - what the agent tells the program besides policy
  * @events_per_second: events for each CPU
  * @rejects_per_second: answers to rejected packets, of all CPUs together
- * @behind_tc: 1 if tc_firewall stands behind this program on every interface; what only TC can send on is dropped
- *             otherwise, since the host would send it elsewhere
  */
 struct fw_settings {
 	__u32 events_per_second;
 	__u32 rejects_per_second;
-	__u32 behind_tc;
-	__u32 reserved;
 };
 
 struct {
@@ -189,7 +185,7 @@ static __always_inline int reject(struct xdp_md *ctx, const struct walk *walk, _
 }
 
 /* Sends the packet where its rule says. */
-static __always_inline int leave(struct xdp_md *ctx, struct walk *walk, __u32 behind_tc)
+static __always_inline int leave(struct xdp_md *ctx, struct walk *walk)
 {
 	const struct fw_route *route = look_up_fw_routes(walk->route_to, walk->generation);
 	int action = XDP_PASS;
@@ -207,8 +203,11 @@ static __always_inline int leave(struct xdp_md *ctx, struct walk *walk, __u32 be
 		count_in(&fw_reasons, FW_REASON_ROUTED, walk->packet.length);
 		return action;
 	}
-	/* TC knows how it ends, and counts. Without metadata it does not know of the packet. */
-	if (action == XDP_PASS && behind_tc && hand_over(ctx, walk))
+	/*
+	 * tc_firewall stands behind this program wherever rules ask for routes; it knows how it ends, and counts.
+	 * Without metadata it would not know of the packet, and the host would send it elsewhere.
+	 */
+	if (action == XDP_PASS && hand_over(ctx, walk))
 		return XDP_PASS;
 	return drop(walk, FW_REASON_NO_ROUTE);
 }
@@ -271,7 +270,7 @@ static __always_inline int judge(struct xdp_md *ctx)
 	if (walk.carried & CARRIED_FLAG_DSCP)
 		set_dscp(ctx, &walk.packet, walk.dscp);
 	if (walk.route_to && !stays_on_link(&walk.packet))
-		return leave(ctx, &walk, settings->behind_tc);
+		return leave(ctx, &walk);
 	walk.route_to = 0;
 	return pass(ctx, &walk, reason_of(&walk));
 }

@@ -90,12 +90,6 @@ export class KernelDatapath<Source extends MapSource = ObjectSet> extends Versio
     Atomics.store(words, offsetOf(fwSettingsLayout, setting) / 4, value);
   }
 
-  /** Says that tc_firewall stands behind every XDP program: packets that only TC can send on go there. */
-  handOnToTc(isThere: boolean): void {
-    const words = new Uint32Array(this.#settings.bytes.buffer);
-    Atomics.store(words, offsetOf(fwSettingsLayout, "behindTc") / 4, isThere ? 1 : 0);
-  }
-
   async clearCounters(ruleIds: readonly number[]): Promise<void> {
     const map = this.object.map("rule_counters");
     // Somebody else may have named an id that no counter has.

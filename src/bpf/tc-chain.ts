@@ -13,7 +13,7 @@ export type TcChain = Readonly<Record<TcDirection, readonly string[]>>;
  * wire.
  */
 export const tcChain: TcChain = {
-  ingress: ["tc_conntrack_ingress"],
+  ingress: ["tc_conntrack_ingress", "tc_firewall_ingress"],
   egress: ["tc_conntrack_egress"],
 };
 

@@ -64,19 +64,7 @@ for (const mode of ["native", "generic"] as const) {
       expect(await world.arrives("one")).toMatchObject({ hopLimit: 63 });
     });
 
-    it("drops what only TC could send on where there is no TC program", async () => {
-      world.detachAll();
-      await world.apply({ routeTo: { interface: "two", nextHop: nextHops } });
-      await reasons();
-      world.send(packetOf(4));
-      expect(await world.arrives("two")).toBeUndefined();
-      expect(world.seesNothing("one")).toBe(true);
-      expect(await reasons()).toEqual({ "no-route": 1 });
-    });
-
     describe("at TC", () => {
-      beforeAll(() => world.attachTc());
-
       for (const family of [4, 6] as const) {
         it(`sends the first packet of IPv${family} to a neighbour that nobody has asked for yet`, async () => {
           world.router.run("ip", "neigh", "flush", "dev", "two");
@@ -172,14 +160,17 @@ for (const mode of ["native", "generic"] as const) {
 
     describe("in XDP alone", () => {
       beforeAll(() => {
-        world.detachAll();
+        world.detachTc();
         world.makeReady("two");
         world.introduce("two");
       });
 
       for (const family of [4, 6] as const) {
         it(`sends IPv${family} to a neighbour that the kernel knows`, async () => {
-          await world.apply({ routeTo: { interface: "two", nextHop: nextHops, fast: true } });
+          await world.apply(
+            { routeTo: { interface: "two", nextHop: nextHops, fast: true } },
+            { attach: false },
+          );
           await reasons();
           await expectRouted(family);
           expect(await reasons()).toEqual({ routed: 1 });
@@ -191,7 +182,7 @@ for (const mode of ["native", "generic"] as const) {
       });
 
       it("follows the host's routes without a next hop", async () => {
-        await world.apply({ routeTo: { interface: "two", fast: true } });
+        await world.apply({ routeTo: { interface: "two", fast: true } }, { attach: false });
         world.router.run("ip", "route", "add", farAway[4], "via", addressOf("two"));
         await expectRouted(4);
         world.router.run("ip", "route", "delete", farAway[4]);
@@ -199,7 +190,6 @@ for (const mode of ["native", "generic"] as const) {
     });
 
     it("sends replies where the rule says", async () => {
-      world.detachAll();
       await world.apply({ replyTo: { interface: "two", nextHop: nextHops } });
       world.attachReplies("one");
       world.introduce("one");
@@ -213,15 +203,13 @@ for (const mode of ["native", "generic"] as const) {
     });
 
     it("does not copy copies that come back", async () => {
-      world.attachTc();
       world.router.run("ip", "link", "add", "out", "type", "veth", "peer", "name", "back");
       for (const end of ["out", "back"])
         world.router.run("ip", "link", "set", end, "addrgenmode", "none", "up");
       const index = world.indexOf("back");
       const attachment = { program: "xdp_firewall", interface: "back", index, mode } as const;
       world.router.enter(() => world.datapath.attach(attachment));
-      world.attachTc("back");
-      await world.apply({ dupTo: { interface: "out" } }, ["client", "back"]);
+      await world.apply({ dupTo: { interface: "out" } }, { interfaces: ["client", "back"] });
       const out = new PacketSocket(world.router, "out");
       world.send(packetOf(4));
       expect(await world.arrives("one")).toBeDefined();

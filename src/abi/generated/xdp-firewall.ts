@@ -910,24 +910,20 @@ export const fwRulesValueCodec: StructCodec<FwRulesValue> = defineCodec<FwRulesV
   }),
 }));
 
-/** struct fw_settings, 16 bytes. */
+/** struct fw_settings, 8 bytes. */
 export interface FwSettings {
   /** Bytes 0 to 3: uint32. */
   readonly eventsPerSecond: number;
   /** Bytes 4 to 7: uint32. */
   readonly rejectsPerSecond: number;
-  /** Bytes 8 to 11: uint32. */
-  readonly behindTc: number;
 }
 
 export const fwSettingsLayout = {
   name: "fw_settings",
-  size: 16,
+  size: 8,
   fields: [
     { name: "eventsPerSecond", offset: 0, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
     { name: "rejectsPerSecond", offset: 4, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
-    { name: "behindTc", offset: 8, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
-    { name: "reserved", offset: 12, size: 4, type: { kind: "uint", bits: 32, bigEndian: false }, padding: true },
   ],
 } as const satisfies StructLayout;
 
@@ -935,12 +931,10 @@ export const fwSettingsCodec: StructCodec<FwSettings> = defineCodec<FwSettings>(
   write(bytes, at, value) {
     fields.eventsPerSecond.write(bytes, at, value.eventsPerSecond);
     fields.rejectsPerSecond.write(bytes, at, value.rejectsPerSecond);
-    fields.behindTc.write(bytes, at, value.behindTc);
   },
   read: (bytes, at) => ({
     eventsPerSecond: fields.eventsPerSecond.read(bytes, at),
     rejectsPerSecond: fields.rejectsPerSecond.read(bytes, at),
-    behindTc: fields.behindTc.read(bytes, at),
   }),
 }));
 
@@ -1080,7 +1074,7 @@ export const xdpFirewallMaps = {
     name: "fw_settings",
     type: 2,
     keySize: 4,
-    valueSize: 16,
+    valueSize: 8,
     maxEntries: 1,
     flags: 1024,
     keyType: { kind: "uint", bits: 32, bigEndian: false },
@@ -1153,5 +1147,5 @@ export const xdpFirewallAbi = {
   ],
   maps: xdpFirewallMaps,
   programs: xdpFirewallPrograms,
-  layoutDigest: "e9bfc2bedf78a9ee9461237032f46375656508e05374db0257ea49596ddb1b2d",
+  layoutDigest: "c8b790b6c99d41ecba9af5eb9e95c582dd7cc6823b3a77da3c75ac6ced3c26a9",
 } as const satisfies GeneratedAbi;

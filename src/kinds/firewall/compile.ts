@@ -19,7 +19,7 @@ import { expiryOf, isExpired } from "./expiry.ts";
 import { compilePorts } from "./port-match.ts";
 import { protocolNumbers } from "./protocols.ts";
 import { RouteCompiler } from "./routes.ts";
-import { firewallProgram, ruleTable } from "./tables.ts";
+import { firewallProgram, routeProgram, ruleTable } from "./tables.ts";
 
 /** Port ranges that one record holds, of source and destination each. */
 const rangesMax = countOf(fwRuleLayout, "sourcePorts");
@@ -41,6 +41,12 @@ export function compileFirewalls(context: CompileContext): void {
   for (const compiler of compiled) if (!compiler.audits) compiler.addDefaults();
 }
 
+/** The programs that the document needs on its interfaces. */
+function programsFor({ spec }: Document): readonly string[] {
+  const routes = spec.rules.some(({ routeTo, dupTo }) => routeTo !== undefined || dupTo !== undefined);
+  return routes ? [firewallProgram, routeProgram] : [firewallProgram];
+}
+
 /** What all records of a document share. */
 class DocumentCompiler {
   readonly audits: boolean;
@@ -59,7 +65,7 @@ class DocumentCompiler {
     let groups = 0n;
     document.spec.interfaces.forEach((name, i) => {
       const at: Origin = { document, path: ["spec", "interfaces", i] };
-      const { group, members } = context.groups.use(name, firewallProgram);
+      const { group, members } = context.groups.use(name, ...programsFor(document));
       if (group !== name && members.length === 0) reportUnknownInterface(context, name, at);
       groups |= 1n << BigInt(context.id("interface-group", group, at));
     });

@@ -25,5 +25,8 @@ export const replyRouteTable: TableSpec = tableSpec(xdpFirewallMaps.fw_reply_rou
 /** Interfaces that XDP sends to. */
 export const deviceTable: TableSpec = referencesSpec(xdpFirewallMaps.fw_devices, "device");
 
+/** The program that sends on and copies what XDP cannot; only where rules ask for that. */
+export const routeProgram = "tc_firewall_ingress";
+
 /** The program that judges by it. */
 export const firewallProgram = "xdp_firewall";
