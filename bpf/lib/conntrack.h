@@ -107,6 +107,7 @@ struct ct_key {
  * @window: the largest that it has advertised, scaled; zero before its first packet
  * @scale: by which its windows are to be shifted
  * @has_scale: its SYN had the window scale option
+ * @tag: the lowest bits of the connection's, so that a compare-and-swap of @window and what is behind it fails as well
  */
 struct ct_side {
 	__u64 edge;
@@ -115,7 +116,7 @@ struct ct_side {
 	__u32 window;
 	__u8 scale;
 	__u8 has_scale;
-	__u8 reserved[2];
+	__u16 tag;
 };
 
 /**
@@ -133,13 +134,13 @@ struct ct_side {
  *
  * The kernel gives the element of a deleted key to the next new one at once, so a program may hold a connection
  * that has become another. Then
- *  - its compare-and-swap of @word, of @judged and of an edge fails, since tag, serial or sequence numbers differ,
+ *  - its compare-and-swap of @word, of @judged, of an edge and of a window fails, since tag, serial or sequence
+ *    numbers differ,
  *  - what it read is thrown away, for the tag is compared once more behind the reads,
  *  - what it adds to @packets and @bytes is a packet counted for another connection,
  *  - what it stores in @seen_ns is the time of this moment, in which the other connection was seen as well: it has
- *    just been created,
- *  - what it stores in @window is at least what stood there.
- * @created_ns, @rule_id, @interface, @reply_to and what belongs to the SYN are written when the entry is created.
+ *    just been created.
+ * @created_ns, @rule_id, @interface and @reply_to are written before @word, when nobody else has the entry.
  */
 struct connection {
 	__u64 word;

@@ -12,6 +12,8 @@ enum event_kind {
 	EVENT_KIND_AUDIT = 1,
 	/* The packet was malformed. */
 	EVENT_KIND_MALFORMED = 2,
+	/* The packet began a connection, and the table of connections was full. */
+	EVENT_KIND_TABLE_FULL = 3,
 };
 
 /* Bits of packet_event.flags. */

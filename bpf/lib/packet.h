@@ -128,6 +128,7 @@ struct icmp_header {
  * @source_port: host byte order, 0 without ports
  * @destination_port: likewise
  * @icmp: type << 8 | code of ICMP and ICMPv6
+ * @fragment_id: what the fragments of one packet have in common, host byte order; 0 in a whole packet
  * @echo_id: where an echo request or reply has its identifier, host byte order
  * @window: of TCP, host byte order, not scaled
  * @network_offset: where the IP header begins in the frame
@@ -154,6 +155,7 @@ struct packet {
 	__u32 ip_length;
 	__u32 sequence;
 	__u32 acknowledgement;
+	__u32 fragment_id;
 	__u16 source_port;
 	__u16 destination_port;
 	__u16 icmp;
@@ -317,6 +319,8 @@ static __always_inline int parse_ipv4(struct cursor *cursor, struct packet *pack
 	cursor->left = total_length - header_length;
 	packet->transport_offset = cursor->at - cursor->start;
 	fragment = bpf_ntohs(ip->fragment);
+	if (fragment & 0x3fff)
+		packet->fragment_id = bpf_ntohs(ip->id);
 	reason = note_fragment(packet, fragment & 0x1fff, fragment & 0x2000, cursor->left);
 	if (reason != PARSED || packet->later_fragment)
 		return reason;
@@ -372,6 +376,7 @@ static __always_inline int skip_extension_headers(struct cursor *cursor, struct 
 			cursor->at = header + 1;
 			cursor->left -= sizeof(*header);
 			fragment = bpf_ntohs(header->fragment);
+			packet->fragment_id = bpf_ntohl(header->rest);
 			reason = note_fragment(packet, fragment >> 3, fragment & 1, cursor->left);
 			if (reason != PARSED || packet->later_fragment)
 				return reason;

@@ -15,9 +15,15 @@ import {
   directoryKeyLayout,
   directoryNameLayout,
   directoryValueLayout,
+  eventBudgetLayout,
+  fwEndpointLayout,
+  fwMacsLayout,
+  fwRuleLayout,
+  fwRulesValueLayout,
   generationLayout,
   interfaceBindingLayout,
   interfacesValueLayout,
+  portRangeLayout,
   sharedMaps,
 } from "./shared.ts";
 
@@ -205,6 +211,8 @@ export interface CtSide {
   readonly scale: number;
   /** Bytes 29 to 29: uint8. */
   readonly hasScale: number;
+  /** Bytes 30 to 31: uint16. */
+  readonly tag: number;
 }
 
 export const ctSideLayout = {
@@ -217,7 +225,7 @@ export const ctSideLayout = {
     { name: "window", offset: 24, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
     { name: "scale", offset: 28, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
     { name: "hasScale", offset: 29, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
-    { name: "reserved", offset: 30, size: 2, type: { kind: "bytes", length: 2 }, padding: true },
+    { name: "tag", offset: 30, size: 2, type: { kind: "uint", bits: 16, bigEndian: false } },
   ],
 } as const satisfies StructLayout;
 
@@ -229,6 +237,7 @@ export const ctSideCodec: StructCodec<CtSide> = defineCodec<CtSide>(ctSideLayout
     fields.window.write(bytes, at, value.window);
     fields.scale.write(bytes, at, value.scale);
     fields.hasScale.write(bytes, at, value.hasScale);
+    fields.tag.write(bytes, at, value.tag);
   },
   read: (bytes, at) => ({
     edge: fields.edge.read(bytes, at),
@@ -237,6 +246,7 @@ export const ctSideCodec: StructCodec<CtSide> = defineCodec<CtSide>(ctSideLayout
     window: fields.window.read(bytes, at),
     scale: fields.scale.read(bytes, at),
     hasScale: fields.hasScale.read(bytes, at),
+    tag: fields.tag.read(bytes, at),
   }),
 }));
 
@@ -558,6 +568,16 @@ export const tcConntrackMaps = {
     key: ctKeyLayout,
     value: connectionLayout,
   },
+  ct_alarm: {
+    name: "ct_alarm",
+    type: 2,
+    keySize: 4,
+    valueSize: 8,
+    maxEntries: 1,
+    flags: 0,
+    keyType: { kind: "uint", bits: 32, bigEndian: false },
+    valueType: { kind: "uint", bits: 64, bigEndian: false },
+  },
   ct_candidates: {
     name: "ct_candidates",
     type: 22,
@@ -598,7 +618,11 @@ export const tcConntrackMaps = {
     valueType: { kind: "uint", bits: 64, bigEndian: false },
   },
   directory: sharedMaps.directory,
+  event_budgets: sharedMaps.event_budgets,
+  events: sharedMaps.events,
   fw_reasons: sharedMaps.fw_reasons,
+  fw_rules: sharedMaps.fw_rules,
+  fw_rules_end: sharedMaps.fw_rules_end,
   generation: sharedMaps.generation,
   interfaces: sharedMaps.interfaces,
   rule_counters: sharedMaps.rule_counters,
@@ -626,7 +650,9 @@ export const tcConntrackMaps = {
 
 /** The programs of tc_conntrack and the sections that they are in. */
 export const tcConntrackPrograms = [
+  { name: "tc_conntrack_adopt", section: "tc" },
   { name: "tc_conntrack_egress", section: "tc" },
+  { name: "tc_conntrack_end", section: "tc" },
   { name: "tc_conntrack_ingress", section: "tc" },
 ] as const satisfies readonly ProgramLayout[];
 
@@ -651,11 +677,17 @@ export const tcConntrackAbi = {
     directoryKeyLayout,
     directoryNameLayout,
     directoryValueLayout,
+    eventBudgetLayout,
     fragmentKeyLayout,
     fragmentPortsLayout,
+    fwEndpointLayout,
+    fwMacsLayout,
+    fwRuleLayout,
+    fwRulesValueLayout,
     generationLayout,
     interfaceBindingLayout,
     interfacesValueLayout,
+    portRangeLayout,
     sourceCountLayout,
     sourceCountKeyLayout,
   ],
@@ -669,5 +701,5 @@ export const tcConntrackAbi = {
   ],
   maps: tcConntrackMaps,
   programs: tcConntrackPrograms,
-  layoutDigest: "09315cfc250a43c649fd2f293759442f9c55d6b923e587e5711e0ecc08230c09",
+  layoutDigest: "c586b21ddb0c0f9220c292da767417398ed4a401c8cfbd8057b4c671920711a7",
 } as const satisfies GeneratedAbi;

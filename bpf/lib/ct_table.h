@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The life of an entry: found, entered, ended. An entry belongs to whoever entered it until its word is stored, then to
+ * all, and from the moment that its word says CT_STATE_ENDED to whoever stored that, who takes it out. So nobody
+ * ever takes out an entry that another processor has put in the same place.
+ */
+#pragma once
+
+#include "lib/ct_count.h"
+
+#define TABLE_TRIES    4
+#define EVICTION_TRIES 16
+#define NS_PER_S       1000000000ULL
+/* Timers look at least this often, so that an entry goes soon after a deadline that came nearer. */
+#define TIMER_NS_MAX	(60 * NS_PER_S)
+#define CLOCK_MONOTONIC 1
+
+/*
+ * What is entered: nobody's entry, with the tag that no key has. Helpers read it as they read keys and values, and
+ * a copy on the stack would leave too little of that for callers.
+ */
+static const struct {
+	__u8 bytes[sizeof(struct connection)];
+} ct_blank = {};
+
+static __always_inline __u64 deadline_of(__u64 seen_ns, __u64 word,
+					 const struct ct_setting_record *settings)
+{
+	return seen_ns + settings->timeouts_s[state_of(word) & (CT_STATES - 1)] * NS_PER_S;
+}
+
+/* Whether a connection has outlived its timeout, or the policy that it was tracked by, as seen at generation @at. */
+static __always_inline int is_over(__u64 seen_ns, __u64 word, __u64 at, __u64 now)
+{
+	const struct ct_setting_record *settings = look_up_ct_settings(settings_of(word), at);
+
+	return !settings || (__s64)(now - deadline_of(seen_ns, word, settings)) >= 0;
+}
+
+/*
+ * Ends the entry if its word is still @word; 1 if this call did it. The rule is read between: nobody but the winner
+ * gives the entry to anybody else.
+ */
+static __always_inline int end_connection(struct connection *entry, const struct ct_key *key,
+					  __u64 word, __u32 stat)
+{
+	__u64 ended = word & ~(__u64)0xffffff;
+
+	if (__sync_val_compare_and_swap(&entry->word, word, ended) != word)
+		return 0;
+	if (flags_of(word) & CT_FLAG_COUNTED)
+		uncount_connection(key, word, READ_ONCE(entry->rule_id));
+	bpf_map_delete_elem(&connections, key);
+	note_stat(stat);
+	return 1;
+}
+
+/*
+ * The timer of an entry: ends it at its deadline, and waits on if a packet came by meanwhile. Packets never touch
+ * it. A timer that was set for an entry that has become another does no harm: it asks the entry that is there.
+ */
+static int on_timer(void *map __maybe_unused, struct ct_key *at_key, struct connection *entry)
+{
+	__u64 word = READ_ONCE(entry->word), now = bpf_ktime_get_ns(), left;
+	const struct ct_setting_record *settings;
+	struct ct_key key = *at_key;
+
+	if (state_of(word) == CT_STATE_ENDED || word_tag(word) != tag_of(&key, sizeof(key)))
+		return 0;
+	settings = look_up_ct_settings(settings_of(word), current_generation());
+	left = settings ? deadline_of(READ_ONCE(entry->seen_ns), word, settings) - now : 0;
+	if ((__s64)left <= 0) {
+		if (end_connection(entry, &key, word, CT_STAT_EXPIRED))
+			return 0;
+		left = NS_PER_S;
+	}
+	bpf_timer_start(&entry->timer, left < TIMER_NS_MAX ? left : TIMER_NS_MAX, 0);
+	return 0;
+}
+
+/* Sets the timer of an entry, or puts the timer that it has into this program. */
+static __always_inline void set_timer(struct connection *entry, __u32 timeout_s)
+{
+	__u64 wait = timeout_s * NS_PER_S;
+
+	/* An entry that has one says EBUSY. */
+	bpf_timer_init(&entry->timer, &connections, CLOCK_MONOTONIC);
+	if (bpf_timer_set_callback(&entry->timer, on_timer) ||
+	    bpf_timer_start(&entry->timer, wait < TIMER_NS_MAX ? wait : TIMER_NS_MAX, 0))
+		note_stat(CT_STAT_NO_TIMER);
+}
+
+/* The second word of a side: what it advertised. */
+typedef __u64 __attribute__((may_alias)) ct_terms;
+
+static __always_inline __u64 terms_of(const struct ct_window *window, __u32 tag)
+{
+	return (__u64)(__u16)tag << 48 | (__u64)window->has_scale << 40 |
+	       (__u64)window->scale << 32 | window->window;
+}
+
+static __always_inline void load_side(struct ct_window *window, const struct ct_side *side)
+{
+	__u64 edge = READ_ONCE(side->edge);
+	__u64 terms = *(const volatile ct_terms *)&side->window;
+
+	window->end = edge;
+	window->max_end = edge >> 32;
+	window->window = terms;
+	window->scale = terms >> 32;
+	window->has_scale = terms >> 40 & 1;
+}
+
+/* For an entry that nobody else has yet. */
+static __always_inline void store_side(struct ct_side *side, const struct ct_window *window,
+				       __u32 tag)
+{
+	side->edge = (__u64)window->max_end << 32 | window->end;
+	*(volatile ct_terms *)&side->window = terms_of(window, tag);
+	side->packets = 0;
+	side->bytes = 0;
+}
+
+/* Moves a side on, never back: of two packets that are taken at once the farther one counts. */
+static __always_inline void advance_side(struct ct_side *side, const struct ct_window *before,
+					 const struct ct_window *after, __u32 tag)
+{
+	__u64 edge = (__u64)before->max_end << 32 | before->end;
+	__u64 terms = terms_of(before, tag), next = terms_of(after, tag);
+
+	/* The largest window is all that is asked for: if another one came between, one of the next is as good. */
+	if (next != terms)
+		__sync_val_compare_and_swap((ct_terms *)&side->window, terms, next);
+	for (int i = 0; i < TABLE_TRIES; i++) {
+		__u32 end = edge, max_end = edge >> 32;
+		__u64 seen;
+
+		if (is_after(after->end, end) || !before->window)
+			end = after->end;
+		if (is_after(after->max_end, max_end) || !before->window)
+			max_end = after->max_end;
+		next = (__u64)max_end << 32 | end;
+		if (next == edge)
+			return;
+		seen = __sync_val_compare_and_swap(&side->edge, edge, next);
+		if (seen == edge)
+			return;
+		edge = seen;
+	}
+}
+
+/* Connections that may make room for new ones: those that nobody has answered or that are through. */
+static __always_inline int is_candidate(__u64 word)
+{
+	__u32 state = state_of(word);
+
+	if (state == CT_STATE_ENDED)
+		return 0;
+	return !(flags_of(word) & CT_FLAG_REPLIED) || state == CT_STATE_SYN_RECV ||
+	       state == CT_STATE_TIME_WAIT || state == CT_STATE_CLOSED;
+}
+
+/* Puts the oldest candidate out; 1 if there is room now. */
+__noinline int evict_oldest(void)
+{
+	for (int i = 0; i < EVICTION_TRIES; i++) {
+		struct connection *entry;
+		struct ct_key key = {};
+		__u64 word;
+
+		if (bpf_map_pop_elem(&ct_candidates, &key))
+			return 0;
+		entry = bpf_map_lookup_elem(&connections, &key);
+		if (!entry)
+			continue;
+		word = READ_ONCE(entry->word);
+		if (word_tag(word) != tag_of(&key, sizeof(key)) || !is_candidate(word))
+			continue;
+		if (end_connection(entry, &key, word, CT_STAT_EVICTED))
+			return 1;
+	}
+	return 0;
+}
