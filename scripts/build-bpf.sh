@@ -27,7 +27,7 @@ compiler=$(realpath "$compiler")
 multiarch=$(gcc -print-multiarch 2>/dev/null || true)
 multiarch=${multiarch:-$(uname -m)-linux-gnu}
 
-flags=(-O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Werror -std=gnu11)
+flags=(-O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Werror -std=gnu11 -fno-strict-aliasing)
 # Paths in the object are relative to the source folder; -I comes first in what the compiler searches.
 flags+=("-ffile-prefix-map=$sources=bpf" "-fdebug-prefix-map=$sources=bpf" -fdebug-compilation-dir=.)
 flags+=(-I "$sources" -I "/usr/include/$multiarch")

@@ -282,7 +282,7 @@ struct {
  * struct fragment_key - the fragments of one packet
  * @source: network byte order, IPv4 in the first four bytes
  * @destination: likewise
- * @id: as it stands in the packet, host byte order
+ * @id: as it stands in the packet, host byte order; where struct ct_key has its ports, the rest alike
  * @protocol: IANA number
  * @family: 4 or 6
  */

@@ -63,21 +63,6 @@ struct ct_subject {
 	__u8 reserved[3];
 };
 
-/**
- * struct ct_ends - a packet's two endpoints, as they go into a key
- * @source: network byte order
- * @destination: likewise
- */
-struct ct_ends {
-	__u32 source[4];
-	__u32 destination[4];
-	__u16 source_port;
-	__u16 destination_port;
-	__u8 protocol;
-	__u8 family;
-	__u8 reserved[2];
-};
-
 /* Never zero: that is no tag. */
 static __always_inline __u32 tag_of(const void *key, __u32 size)
 {
@@ -87,38 +72,36 @@ static __always_inline __u32 tag_of(const void *key, __u32 size)
 	return check.sum ?: 1;
 }
 
-/* Whether the source is the higher of the two endpoints, compared by the byte and then by port. */
-static __always_inline int source_is_high(const struct ct_ends *ends)
+/* Whether the endpoint in front is the higher of the two, compared by the byte and then by port. */
+static __always_inline int is_reversed(const struct ct_key *key)
 {
-	for (int i = 0; i < 4; i++) {
-		__u32 source = bpf_ntohl(ends->source[i]);
-		__u32 destination = bpf_ntohl(ends->destination[i]);
+	const __be32 *low = (const __be32 *)key->low, *high = (const __be32 *)key->high;
 
-		if (source != destination)
-			return source > destination;
-	}
-	return ends->source_port > ends->destination_port;
+	for (int i = 0; i < 4; i++)
+		if (low[i] != high[i])
+			return bpf_ntohl(low[i]) > bpf_ntohl(high[i]);
+	return key->low_port > key->high_port;
 }
 
-static __always_inline void set_key(struct ct_subject *subject, const struct ct_ends *ends)
+/* @subject's key has the sender in front: puts the lower endpoint there and notes who sent. */
+static __always_inline void finish_key(struct ct_subject *subject)
 {
 	struct ct_key *key = &subject->key;
 
-	subject->sender = source_is_high(ends);
+	subject->sender = is_reversed(key);
 	if (subject->sender) {
-		__builtin_memcpy(key->low, ends->destination, sizeof(key->low));
-		__builtin_memcpy(key->high, ends->source, sizeof(key->high));
-		key->low_port = ends->destination_port;
-		key->high_port = ends->source_port;
-	} else {
-		__builtin_memcpy(key->low, ends->source, sizeof(key->low));
-		__builtin_memcpy(key->high, ends->destination, sizeof(key->high));
-		key->low_port = ends->source_port;
-		key->high_port = ends->destination_port;
+		__u32 *low = (__u32 *)key->low, *high = (__u32 *)key->high;
+		__u16 port = key->low_port;
+
+		for (int i = 0; i < 4; i++) {
+			__u32 word = low[i];
+
+			low[i] = high[i];
+			high[i] = word;
+		}
+		key->low_port = key->high_port;
+		key->high_port = port;
 	}
-	key->protocol = ends->protocol;
-	key->family = ends->family;
-	key->zone = 0;
 	subject->tag = tag_of(key, sizeof(*key));
 }
 
@@ -181,37 +164,37 @@ static __always_inline void read_window_scale(struct ct_subject *subject, const 
 	}
 }
 
-/* Fills @ports of a later fragment from what the first one left, or leaves them of a first one; 0 if not known. */
-static __always_inline int join_fragments(const struct packet *packet, struct ct_ends *ends)
+/*
+ * What the fragments of a packet have in common, in the place of @key, which has the sender in front: the identifier
+ * stands where the ports do. The first fragment leaves its ports, the later ones find them there; 0 if they do not.
+ */
+static __always_inline int join_fragments(const struct packet *packet, struct ct_key *key)
 {
-	struct fragment_key key = {};
+	struct fragment_key *fragment = (struct fragment_key *)key;
+	__u16 source_port = key->low_port, destination_port = key->high_port;
 	struct fragment_ports *found, ports;
 	__u32 tag;
 
-	__builtin_memcpy(key.source, packet->source, sizeof(key.source));
-	__builtin_memcpy(key.destination, packet->destination, sizeof(key.destination));
-	key.id = packet->fragment_id;
-	key.protocol = packet->protocol;
-	key.family = packet->family;
-	tag = tag_of(&key, sizeof(key));
+	fragment->id = packet->fragment_id;
+	tag = tag_of(fragment, sizeof(*fragment));
+	ports.word = (__u64)tag << 32 | (__u32)source_port << 16 | destination_port;
 	if (!packet->later_fragment) {
-		ports.word = (__u64)tag << 32 | ends->source_port << 16 | ends->destination_port;
-		bpf_map_update_elem(&ct_fragments, &key, &ports, BPF_ANY);
-		return 1;
+		bpf_map_update_elem(&ct_fragments, fragment, &ports, BPF_ANY);
+	} else {
+		found = bpf_map_lookup_elem(&ct_fragments, fragment);
+		if (!found)
+			return 0;
+		ports.word = READ_ONCE(found->word);
+		if (ports.word >> 32 != tag)
+			return 0;
 	}
-	found = bpf_map_lookup_elem(&ct_fragments, &key);
-	if (!found)
-		return 0;
-	ports.word = READ_ONCE(found->word);
-	if (ports.word >> 32 != tag)
-		return 0;
-	ends->source_port = ports.word >> 16;
-	ends->destination_port = ports.word;
+	key->low_port = ports.word >> 16;
+	key->high_port = ports.word;
 	return 1;
 }
 
 /* The frame of the packet that an ICMP error carries, as far as the error's own length says it is there. */
-static __always_inline int load_inner(void *ctx, const struct packet *packet, __u32 offset,
+static __always_inline int load_inner(CT_CONTEXT *ctx, const struct packet *packet, __u32 offset,
 				      void *to, __u32 size)
 {
 	if (offset + size > packet->network_offset + packet->ip_length)
@@ -219,111 +202,118 @@ static __always_inline int load_inner(void *ctx, const struct packet *packet, __
 	return CT_LOAD_BYTES(ctx, offset, to, size) == 0;
 }
 
-/* Puts the inner network header into @ends; returns where the inner transport header is, 0 if nowhere. */
-static __always_inline __u32 read_inner_network(void *ctx, const struct packet *packet,
-						struct ct_ends *ends)
+/*
+ * Puts the inner packet's addresses and protocol into @key, the sender in front; returns where its transport header is,
+ * 0 if nowhere.
+ */
+static __always_inline __u32 read_inner_ipv4(CT_CONTEXT *ctx, const struct packet *packet,
+					     struct ct_key *key)
 {
 	__u32 at = packet->transport_offset + sizeof(struct icmp_header);
+	struct ipv4_header ip;
 
-	ends->family = packet->family;
-	if (packet->family == 4) {
-		struct ipv4_header ip;
-
-		if (!load_inner(ctx, packet, at, &ip, sizeof(ip)) || ip.version_ihl >> 4 != 4 ||
-		    (ip.version_ihl & 0xf) < 5 || bpf_ntohs(ip.fragment) & 0x1fff)
-			return 0;
-		ends->source[0] = ip.source;
-		ends->destination[0] = ip.destination;
-		ends->protocol = ip.protocol;
-		return at + (ip.version_ihl & 0xf) * 4;
-	} else {
-		struct extension_header header;
-		struct ipv6_header ip;
-
-		if (!load_inner(ctx, packet, at, &ip, sizeof(ip)) || ip.version_class >> 4 != 6)
-			return 0;
-		__builtin_memcpy(ends->source, ip.source, sizeof(ends->source));
-		__builtin_memcpy(ends->destination, ip.destination, sizeof(ends->destination));
-		ends->protocol = ip.next_header;
-		at += sizeof(ip);
-		for (int i = 0; i < INNER_EXTENSION_HEADERS; i++) {
-			__u8 kind = ends->protocol;
-
-			if (!is_extension_header(kind))
-				return at;
-			if (!load_inner(ctx, packet, at, &header, sizeof(header)))
-				return 0;
-			if (kind == PROTOCOL_FRAGMENT && bpf_ntohs(header.fragment) >> 3)
-				return 0;
-			ends->protocol = header.next_header;
-			if (kind == PROTOCOL_FRAGMENT)
-				at += sizeof(header);
-			else if (kind == PROTOCOL_AH)
-				at += (header.length + 2) * 4;
-			else
-				at += (header.length + 1) * 8;
-		}
+	if (!load_inner(ctx, packet, at, &ip, sizeof(ip)) || ip.version_ihl >> 4 != 4 ||
+	    (ip.version_ihl & 0xf) < 5 || bpf_ntohs(ip.fragment) & 0x1fff)
 		return 0;
+	__builtin_memcpy(key->low, &ip.source, sizeof(ip.source));
+	__builtin_memcpy(key->high, &ip.destination, sizeof(ip.destination));
+	key->protocol = ip.protocol;
+	return at + (ip.version_ihl & 0xf) * 4;
+}
+
+static __always_inline __u32 read_inner_ipv6(CT_CONTEXT *ctx, const struct packet *packet,
+					     struct ct_key *key)
+{
+	__u32 at = packet->transport_offset + sizeof(struct icmp_header);
+	/* Any eight bytes: of the IPv6 header those before the addresses, then one extension header after the other. */
+	struct extension_header header;
+	__u8 kind;
+
+	if (!load_inner(ctx, packet, at, &header, sizeof(header)) || header.next_header >> 4 != 6)
+		return 0;
+	key->protocol = ((const __u8 *)&header)[offsetof(struct ipv6_header, next_header)];
+	at += sizeof(header);
+	/* Both addresses, which lie side by side here and there. */
+	if (!load_inner(ctx, packet, at, key->low, 2 * sizeof(key->low)))
+		return 0;
+	at += 2 * sizeof(key->low);
+	for (int i = 0; i < INNER_EXTENSION_HEADERS; i++) {
+		kind = key->protocol;
+		if (!is_extension_header(kind))
+			return at;
+		if (!load_inner(ctx, packet, at, &header, sizeof(header)))
+			return 0;
+		if (kind == PROTOCOL_FRAGMENT && bpf_ntohs(header.fragment) >> 3)
+			return 0;
+		key->protocol = header.next_header;
+		if (kind == PROTOCOL_FRAGMENT)
+			at += sizeof(header);
+		else if (kind == PROTOCOL_AH)
+			at += (header.length + 2) * 4;
+		else
+			at += (header.length + 1) * 8;
 	}
+	return is_extension_header(key->protocol) ? 0 : at;
 }
 
 /*
  * The connection of the packet that an ICMP error carries. Errors are sent to whoever sent that packet: one that
  * came to somebody else is about nothing.
  */
-static __always_inline int identify_inner(void *ctx, const struct packet *packet,
+static __always_inline int identify_inner(CT_CONTEXT *ctx, const struct packet *packet,
 					  struct ct_subject *subject)
 {
-	struct ct_ends ends = {};
+	struct ct_key *key = &subject->key;
 	struct icmp_header transport;
-	__u32 at = read_inner_network(ctx, packet, &ends);
+	int is_icmp;
+	__u32 at;
 
+	key->family = packet->family;
+	at = packet->family == 4 ? read_inner_ipv4(ctx, packet, key)
+				 : read_inner_ipv6(ctx, packet, key);
 	if (!at)
 		return CT_SUBJECT_STRAY;
 	for (int i = 0; i < 4; i++)
-		if (ends.source[i] != packet->destination[i])
+		if (((const __u32 *)key->low)[i] != packet->destination[i])
 			return CT_SUBJECT_STRAY;
-	if (ends.protocol == PROTOCOL_TCP || ends.protocol == PROTOCOL_UDP ||
-	    is_icmp_of(ends.protocol, ends.family)) {
+	is_icmp = is_icmp_of(key->protocol, key->family);
+	if (is_icmp || key->protocol == PROTOCOL_TCP || key->protocol == PROTOCOL_UDP) {
 		if (!load_inner(ctx, packet, at, &transport, sizeof(transport)))
 			return CT_SUBJECT_STRAY;
-		if (is_icmp_of(ends.protocol, ends.family)) {
-			if (!is_echo(transport.type, ends.family))
-				return CT_SUBJECT_STRAY;
-			ends.source_port = ends.destination_port = bpf_ntohs(transport.id);
-		} else {
-			/* TCP and UDP have their ports where ICMP has type, code and checksum. */
-			ends.source_port = transport.type << 8 | transport.code;
-			ends.destination_port = bpf_ntohs(transport.checksum);
-		}
+		if (is_icmp && !is_echo(transport.type, key->family))
+			return CT_SUBJECT_STRAY;
+		/* TCP and UDP have their ports where ICMP has type, code and checksum. */
+		key->low_port =
+			is_icmp ? bpf_ntohs(transport.id) : transport.type << 8 | transport.code;
+		key->high_port = is_icmp ? key->low_port : bpf_ntohs(transport.checksum);
 	}
-	set_key(subject, &ends);
+	finish_key(subject);
 	return CT_SUBJECT_ERROR;
 }
 
 static __always_inline int identify_own(const struct packet *packet, struct ct_subject *subject)
 {
-	struct ct_ends ends = {
-		.source_port = packet->source_port,
-		.destination_port = packet->destination_port,
-		.protocol = packet->protocol,
-		.family = packet->family,
-	};
-	int has_icmp = is_icmp_of(packet->protocol, packet->family);
-	int has_ports = packet->protocol == PROTOCOL_TCP || packet->protocol == PROTOCOL_UDP;
+	struct ct_key *key = &subject->key;
+	int is_icmp = is_icmp_of(packet->protocol, packet->family);
 
-	__builtin_memcpy(ends.source, packet->source, sizeof(ends.source));
-	__builtin_memcpy(ends.destination, packet->destination, sizeof(ends.destination));
 	subject->opens = 1;
+	__builtin_memcpy(key->low, packet->source, sizeof(key->low));
+	__builtin_memcpy(key->high, packet->destination, sizeof(key->high));
+	key->low_port = packet->source_port;
+	key->high_port = packet->destination_port;
+	key->protocol = packet->protocol;
+	key->family = packet->family;
 	if (packet->has_icmp) {
 		if (!is_echo(packet->icmp >> 8, packet->family))
 			return CT_SUBJECT_NONE;
 		subject->opens = is_echo_request(packet->icmp >> 8, packet->family);
-		ends.source_port = ends.destination_port = packet->echo_id;
+		key->low_port = key->high_port = packet->echo_id;
 	}
-	if (packet->fragment && (has_ports || has_icmp) && !join_fragments(packet, &ends))
+	if (packet->fragment &&
+	    (is_icmp || packet->protocol == PROTOCOL_TCP || packet->protocol == PROTOCOL_UDP) &&
+	    !join_fragments(packet, key))
 		return CT_SUBJECT_NONE;
-	set_key(subject, &ends);
+	finish_key(subject);
 	return CT_SUBJECT_OWN;
 }
 

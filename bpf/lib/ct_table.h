@@ -90,9 +90,7 @@ static __always_inline void set_timer(struct connection *entry, __u32 timeout_s)
 		note_stat(CT_STAT_NO_TIMER);
 }
 
-/* The second word of a side: what it advertised. */
-typedef __u64 __attribute__((may_alias)) ct_terms;
-
+/* The last word of a side: what it advertised. */
 static __always_inline __u64 terms_of(const struct ct_window *window, __u32 tag)
 {
 	return (__u64)(__u16)tag << 48 | (__u64)window->has_scale << 40 |
@@ -102,7 +100,7 @@ static __always_inline __u64 terms_of(const struct ct_window *window, __u32 tag)
 static __always_inline void load_side(struct ct_window *window, const struct ct_side *side)
 {
 	__u64 edge = READ_ONCE(side->edge);
-	__u64 terms = *(const volatile ct_terms *)&side->window;
+	__u64 terms = READ_ONCE(*(const __u64 *)&side->window);
 
 	window->end = edge;
 	window->max_end = edge >> 32;
@@ -116,7 +114,7 @@ static __always_inline void store_side(struct ct_side *side, const struct ct_win
 				       __u32 tag)
 {
 	side->edge = (__u64)window->max_end << 32 | window->end;
-	*(volatile ct_terms *)&side->window = terms_of(window, tag);
+	*(__u64 *)&side->window = terms_of(window, tag);
 	side->packets = 0;
 	side->bytes = 0;
 }
@@ -130,7 +128,7 @@ static __always_inline void advance_side(struct ct_side *side, const struct ct_w
 
 	/* The largest window is all that is asked for: if another one came between, one of the next is as good. */
 	if (next != terms)
-		__sync_val_compare_and_swap((ct_terms *)&side->window, terms, next);
+		__sync_val_compare_and_swap((__u64 *)&side->window, terms, next);
 	for (int i = 0; i < TABLE_TRIES; i++) {
 		__u32 end = edge, max_end = edge >> 32;
 		__u64 seen;

@@ -16,6 +16,8 @@ export interface RunnableProgram {
 export interface RunOptions {
   /** Interface that the packet seems to come in on; it must exist in this network namespace. Default: loopback. */
   readonly ifindex?: number;
+  /** TC: interface that the packet came in on; 0 for one of the host's own, as egress sees them. Default: `ifindex`. */
+  readonly ingressIfindex?: number;
   /** XDP: receive queue, only together with ifindex. */
   readonly queue?: number;
   /** TC: skb->mark, skb->priority and the five words of skb->cb. */
@@ -141,7 +143,7 @@ function writeXdpContext(context: DataView, length: number, options: RunOptions)
 function writeSkbContext(context: DataView, _length: number, options: RunOptions): void {
   context.setUint32(SKB.mark, options.mark ?? 0, true);
   context.setUint32(SKB.priority, options.priority ?? 0, true);
-  context.setUint32(SKB.ingressIfindex, options.ifindex ?? 0, true);
+  context.setUint32(SKB.ingressIfindex, options.ingressIfindex ?? options.ifindex ?? 0, true);
   context.setUint32(SKB.ifindex, options.ifindex ?? 0, true);
   for (let i = 0; i < 5; i++) context.setUint32(SKB.cb + 4 * i, options.cb?.[i] ?? 0, true);
 }
