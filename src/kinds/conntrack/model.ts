@@ -150,7 +150,12 @@ export class ConnectionModel {
       [nameOf(source), from],
       [nameOf(destination), to],
     ]);
-    this.connections.set(key, { ...base, state: tcp.fin ? "fin-wait" : "established", pickedUp: true, sides });
+    this.connections.set(key, {
+      ...base,
+      state: tcp.fin ? "fin-wait" : "established",
+      pickedUp: true,
+      sides,
+    });
     return "new";
   }
 }
@@ -172,7 +177,12 @@ function stepOther(connection: ModelConnection, packet: TrackedPacket): Effect {
   return "move";
 }
 
-function stepTcp(connection: ModelConnection, packet: TrackedPacket, tcp: TcpFields, liberal: boolean): Effect {
+function stepTcp(
+  connection: ModelConnection,
+  packet: TrackedPacket,
+  tcp: TcpFields,
+  liberal: boolean,
+): Effect {
   const from = connection.sides.get(nameOf(packet.source)) ?? unseenSide();
   const to = connection.sides.get(nameOf(packet.destination)) ?? unseenSide();
   connection.sides.set(nameOf(packet.source), from);
