@@ -9,7 +9,7 @@
 #include "lib/ct_count.h"
 
 #define TABLE_TRIES    4
-#define EVICTION_TRIES 16
+#define EVICTION_TRIES 128
 #define NS_PER_S       1000000000ULL
 /* Timers look at least this often, so that an entry goes soon after a deadline that came nearer. */
 #define TIMER_NS_MAX	(60 * NS_PER_S)
@@ -158,24 +158,30 @@ static __always_inline int is_candidate(__u64 word)
 	       state == CT_STATE_TIME_WAIT || state == CT_STATE_CLOSED;
 }
 
-/* Puts the oldest candidate out; 1 if there is room now. */
+/* One candidate, the oldest; returns 1 to end the search, with @is_out set if it was put out. */
+static long evict_one(__u32 index __maybe_unused, __u32 *is_out)
+{
+	struct connection *entry;
+	struct ct_key key = {};
+	__u64 word;
+
+	if (bpf_map_pop_elem(&ct_candidates, &key))
+		return 1;
+	entry = bpf_map_lookup_elem(&connections, &key);
+	if (!entry)
+		return 0;
+	word = READ_ONCE(entry->word);
+	if (word_tag(word) != tag_of(&key, sizeof(key)) || !is_candidate(word))
+		return 0;
+	*is_out = end_connection(entry, &key, word, CT_STAT_EVICTED);
+	return *is_out;
+}
+
+/* Puts the oldest candidate out; 1 if there is room now. Who has become established since is passed over. */
 __noinline int evict_oldest(void)
 {
-	for (int i = 0; i < EVICTION_TRIES; i++) {
-		struct connection *entry;
-		struct ct_key key = {};
-		__u64 word;
+	__u32 is_out = 0;
 
-		if (bpf_map_pop_elem(&ct_candidates, &key))
-			return 0;
-		entry = bpf_map_lookup_elem(&connections, &key);
-		if (!entry)
-			continue;
-		word = READ_ONCE(entry->word);
-		if (word_tag(word) != tag_of(&key, sizeof(key)) || !is_candidate(word))
-			continue;
-		if (end_connection(entry, &key, word, CT_STAT_EVICTED))
-			return 1;
-	}
-	return 0;
+	bpf_loop(EVICTION_TRIES, evict_one, &is_out, 0);
+	return is_out;
 }
