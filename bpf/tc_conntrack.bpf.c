@@ -84,7 +84,7 @@ int tc_conntrack_egress(struct __sk_buff *skb)
 
 /*
  * For user space, which runs them over frames of its own: 16 bytes of zeros and then keys of connections. A program
- * each for ending these connections and for taking over their timers; the return value is how many there were.
+ * each for ending these connections and for taking them over; the return value is how many there were.
  */
 #define COMMAND_HEADER_BYTES 16
 
@@ -131,11 +131,21 @@ static long adopt_one(__u32 index, struct command *command)
 	struct ct_key key = {};
 	struct connection *entry = find_key(command, index, &key);
 	__u64 word = entry ? READ_ONCE(entry->word) : 0;
+	struct ct_slot *slot;
+	__u32 place;
 
 	if (!word || word_tag(word) != tag_of(&key, sizeof(key)) || !state_of(word))
 		return 0;
-	/* It looks at the deadline soon, and is set anew then. */
-	set_timer(entry, 1);
+	place = READ_ONCE(entry->slot);
+	slot = bpf_map_lookup_elem(&ct_slots, &place);
+	if (slot && slot->tag == word_tag(word))
+		return 0;
+	slot = take_slot(&place);
+	if (!slot)
+		return 0;
+	entry->slot = place;
+	slot->key = key;
+	slot->tag = word_tag(word);
 	command->done++;
 	return 0;
 }
@@ -160,14 +170,16 @@ int tc_conntrack_end(struct __sk_buff *skb)
 }
 
 /*
- * Gives connections timers of this program: those of a table that was migrated have none, and those of an older
- * program hold it in the kernel.
+ * After an upgrade: takes over the sweeper's timer, for which the kernel keeps the older program otherwise, and gives
+ * a slot to each of these connections that has none, where the table was migrated and the slots were not. Before
+ * programs use the new tables.
  */
 SEC("tc")
 int tc_conntrack_adopt(struct __sk_buff *skb)
 {
 	struct command command = { .skb = skb };
 
+	set_sweeper();
 	bpf_loop(keys_in(skb), adopt_one, &command, 0);
 	return command.done;
 }

@@ -130,7 +130,7 @@ struct ct_side {
  * @rule_id: the rule that let it through, for which it is counted; 0 if none did
  * @interface: where its first packet came in or went out
  * @reply_to: slot of the route that packets in the other direction take; 0 for none
- * @timer: ends the connection at its deadline
+ * @slot: its place in ct_slots
  *
  * The kernel gives the element of a deleted key to the next new one at once, so a program may hold a connection
  * that has become another. Then
@@ -140,7 +140,7 @@ struct ct_side {
  *  - what it adds to @packets and @bytes is a packet counted for another connection,
  *  - what it stores in @seen_ns is the time of this moment, in which the other connection was seen as well: it has
  *    just been created.
- * @created_ns, @rule_id, @interface and @reply_to are written before @word, when nobody else has the entry.
+ * @created_ns, @rule_id, @interface, @reply_to and @slot are written before @word, when nobody else has the entry.
  */
 struct connection {
 	__u64 word;
@@ -151,10 +151,10 @@ struct connection {
 	__u32 rule_id;
 	__u32 interface;
 	__u32 reply_to;
-	__u32 reserved;
-	struct bpf_timer timer;
+	__u32 slot;
 };
-_Static_assert(sizeof(struct ct_key) == 40 && sizeof(struct connection) == 128, "two cache lines");
+_Static_assert(sizeof(struct ct_key) == 40 && sizeof(struct connection) == 112,
+	       "less than two cache lines");
 
 /*
  * Written by programs, read by them and by the agent; the default size is replaced at load. Preallocated: entries
@@ -177,6 +177,58 @@ struct {
 	__uint(max_entries, 262144);
 	__type(value, struct ct_key);
 } ct_candidates SEC(".maps");
+
+/**
+ * struct ct_slot - a place for one connection
+ * @key: of the connection that has it
+ * @tag: of the key; 0 if nobody has it
+ */
+struct ct_slot {
+	struct ct_key key;
+	__u32 tag;
+	__u32 reserved;
+};
+
+/*
+ * A hash map cannot be walked piece by piece, an array can: each connection has a slot, and the sweeper goes round
+ * them. As large as the table, and what bounds it: without a slot there is no connection.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 262144);
+	__type(key, __u32);
+	__type(value, struct ct_slot);
+} ct_slots SEC(".maps");
+
+/* Slots that a connection had before; as large as ct_slots. Those from ct_sweeper.used on were never given out. */
+struct {
+	__uint(type, BPF_MAP_TYPE_STACK);
+	__uint(max_entries, 262144);
+	__type(value, __u32);
+} ct_free_slots SEC(".maps");
+
+/**
+ * struct ct_sweeper - who ends connections at their deadlines
+ * @timer: one for all. A timer in each entry would need memory at each new connection, which the kernel gets without
+ *         waiting or not at all: on 6.18 it had some hundred and no more
+ * @used: slots below it have been given out
+ * @at: slot to look at next
+ * @is_set: the timer runs
+ */
+struct ct_sweeper {
+	struct bpf_timer timer;
+	__u64 used;
+	__u32 at;
+	__u32 is_set;
+};
+
+/* Written by programs. Its timer runs while the map is pinned or open in a process. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct ct_sweeper);
+} ct_sweeper SEC(".maps");
 
 /* Bits of ct_settings.flags. */
 enum ct_setting {
@@ -265,7 +317,7 @@ enum ct_stat {
 	CT_STAT_FULL,
 	CT_STAT_LIMITED,
 	CT_STAT_CONTENDED,
-	/* Without a timer: goes when its key is used again, when the table is full, or when the agent looks. */
+	/* The sweeper's timer could not be set; the next new connection tries again. */
 	CT_STAT_NO_TIMER,
 };
 #define CT_STATS (CT_STAT_NO_TIMER + 1)

@@ -3,6 +3,9 @@
  * The life of an entry: found, entered, ended. An entry belongs to whoever entered it until its word is stored, then to
  * all, and from the moment that its word says CT_STATE_ENDED to whoever stored that, who takes it out. So nobody
  * ever takes out an entry that another processor has put in the same place.
+ *
+ * One timer goes round the slots of all connections and ends those that are over, some of them at a time. Until it
+ * comes by, lookups take them for absent.
  */
 #pragma once
 
@@ -11,8 +14,10 @@
 #define TABLE_TRIES    4
 #define EVICTION_TRIES 128
 #define NS_PER_S       1000000000ULL
-/* Timers look at least this often, so that an entry goes soon after a deadline that came nearer. */
-#define TIMER_NS_MAX	(60 * NS_PER_S)
+/* A round takes about six seconds, and longer only where a step of this many is too small for that. */
+#define SWEEP_NS	(NS_PER_S / 10)
+#define SWEEP_STEPS	64
+#define SWEEP_SLOTS_MAX 4096
 #define CLOCK_MONOTONIC 1
 
 /*
@@ -37,6 +42,52 @@ static __always_inline int is_over(__u64 seen_ns, __u64 word, __u64 at, __u64 no
 	return !settings || (__s64)(now - deadline_of(seen_ns, word, settings)) >= 0;
 }
 
+/**
+ * struct ct_sweep - one step of the sweeper's round
+ * @at: slot to look at next
+ * @used: where the round begins again
+ */
+struct ct_sweep {
+	__u64 generation;
+	__u64 now;
+	__u32 at;
+	__u32 used;
+};
+
+static __always_inline struct ct_sweeper *sweeper(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&ct_sweeper, &zero);
+}
+
+/* A slot that nobody has, in @index; NULL if there is none. */
+static __always_inline struct ct_slot *take_slot(__u32 *index)
+{
+	struct ct_sweeper *sweep = sweeper();
+	struct ct_slot *slot;
+
+	if (!sweep)
+		return NULL;
+	if (bpf_map_pop_elem(&ct_free_slots, index) == 0)
+		return bpf_map_lookup_elem(&ct_slots, index);
+	*index = __sync_fetch_and_add(&sweep->used, 1);
+	slot = bpf_map_lookup_elem(&ct_slots, index);
+	if (!slot)
+		__sync_fetch_and_add(&sweep->used, -1);
+	return slot;
+}
+
+static __always_inline void release_slot(__u32 index)
+{
+	struct ct_slot *slot = bpf_map_lookup_elem(&ct_slots, &index);
+
+	if (!slot)
+		return;
+	slot->tag = 0;
+	bpf_map_push_elem(&ct_free_slots, &index, BPF_ANY);
+}
+
 /*
  * Ends the entry if its word is still @word; 1 if this call did it. The rule is read between: nobody but the winner
  * gives the entry to anybody else.
@@ -45,49 +96,85 @@ static __always_inline int end_connection(struct connection *entry, const struct
 					  __u64 word, __u32 stat)
 {
 	__u64 ended = word & ~(__u64)0xffffff;
+	__u32 index;
 
 	if (__sync_val_compare_and_swap(&entry->word, word, ended) != word)
 		return 0;
 	if (flags_of(word) & CT_FLAG_COUNTED)
 		uncount_connection(key, word, READ_ONCE(entry->rule_id));
+	index = READ_ONCE(entry->slot);
 	bpf_map_delete_elem(&connections, key);
+	release_slot(index);
 	note_stat(stat);
 	return 1;
 }
 
-/*
- * The timer of an entry: ends it at its deadline, and waits on if a packet came by meanwhile. Packets never touch
- * it. A timer that was set for an entry that has become another does no harm: it asks the entry that is there.
- */
-static int on_timer(void *map __maybe_unused, struct ct_key *at_key, struct connection *entry)
+/* A slot's connection, if it is over. A key that is being written meanwhile is that of no connection with this slot. */
+static long sweep_one(__u32 step __maybe_unused, struct ct_sweep *sweep)
 {
-	__u64 word = READ_ONCE(entry->word), now = bpf_ktime_get_ns(), left;
-	const struct ct_setting_record *settings;
-	struct ct_key key = *at_key;
+	__u32 index = sweep->at < sweep->used ? sweep->at : 0;
+	struct ct_slot *slot = bpf_map_lookup_elem(&ct_slots, &index);
+	struct connection *entry;
+	struct ct_key key;
+	__u64 word;
 
-	if (state_of(word) == CT_STATE_ENDED || word_tag(word) != tag_of(&key, sizeof(key)))
+	sweep->at = index + 1;
+	if (!slot || !READ_ONCE(slot->tag))
 		return 0;
-	settings = look_up_ct_settings(settings_of(word), current_generation());
-	left = settings ? deadline_of(READ_ONCE(entry->seen_ns), word, settings) - now : 0;
-	if ((__s64)left <= 0) {
-		if (end_connection(entry, &key, word, CT_STAT_EXPIRED))
-			return 0;
-		left = NS_PER_S;
-	}
-	bpf_timer_start(&entry->timer, left < TIMER_NS_MAX ? left : TIMER_NS_MAX, 0);
+	key = slot->key;
+	entry = bpf_map_lookup_elem(&connections, &key);
+	if (!entry)
+		return 0;
+	word = READ_ONCE(entry->word);
+	if (word_tag(word) != tag_of(&key, sizeof(key)) || state_of(word) == CT_STATE_ENDED ||
+	    READ_ONCE(entry->slot) != index)
+		return 0;
+	if (is_over(READ_ONCE(entry->seen_ns), word, sweep->generation, sweep->now))
+		end_connection(entry, &key, word, CT_STAT_EXPIRED);
 	return 0;
 }
 
-/* Sets the timer of an entry, or puts the timer that it has into this program. */
-static __always_inline void set_timer(struct connection *entry, __u32 timeout_s)
+static int on_timer(void *map __maybe_unused, __u32 *key __maybe_unused, struct ct_sweeper *sweeper)
 {
-	__u64 wait = timeout_s * NS_PER_S;
+	struct ct_sweep sweep = {
+		.generation = current_generation(),
+		.now = bpf_ktime_get_ns(),
+		.used = READ_ONCE(sweeper->used),
+		.at = sweeper->at,
+	};
+	__u32 steps = sweep.used / SWEEP_STEPS + SWEEP_STEPS;
 
-	/* An entry that has one says EBUSY. */
-	bpf_timer_init(&entry->timer, &connections, CLOCK_MONOTONIC);
-	if (bpf_timer_set_callback(&entry->timer, on_timer) ||
-	    bpf_timer_start(&entry->timer, wait < TIMER_NS_MAX ? wait : TIMER_NS_MAX, 0))
+	if (steps > sweep.used)
+		steps = sweep.used;
+	bpf_loop(steps < SWEEP_SLOTS_MAX ? steps : SWEEP_SLOTS_MAX, sweep_one, &sweep, 0);
+	sweeper->at = sweep.at;
+	bpf_timer_start(&sweeper->timer, SWEEP_NS, 0);
+	return 0;
+}
+
+/* Sets the timer, or takes it over from the program that has set it, which the kernel keeps for that. */
+__noinline int set_sweeper(void)
+{
+	struct ct_sweeper *sweep = sweeper();
+
+	if (!sweep)
+		return 0;
+	/* EBUSY if there is one. */
+	bpf_timer_init(&sweep->timer, &ct_sweeper, CLOCK_MONOTONIC);
+	if (bpf_timer_set_callback(&sweep->timer, on_timer) ||
+	    bpf_timer_start(&sweep->timer, SWEEP_NS, 0)) {
 		note_stat(CT_STAT_NO_TIMER);
+		return 0;
+	}
+	sweep->is_set = 1;
+	return 1;
+}
+
+static __always_inline int is_swept(void)
+{
+	const struct ct_sweeper *sweep = sweeper();
+
+	return !sweep || READ_ONCE(sweep->is_set);
 }
 
 /* The last word of a side: what it advertised. */

@@ -240,29 +240,51 @@ __noinline int ct_forget(const struct ct_found *found)
 	return 0;
 }
 
-/* Makes an entry in the table, which belongs to the caller alone until its word is stored. */
-static __always_inline int enter(const struct packet *packet, const struct ct_subject *subject,
-				 const struct ct_origin *origin)
+/* A slot for a new connection, if need be that of one which is put out for it. */
+static __always_inline struct ct_slot *make_room(const struct packet *packet,
+						 const struct ct_origin *origin, __u32 *index)
 {
-	int is_crowded = 0, outcome = CT_OUTCOME_FULL;
+	struct ct_slot *slot = take_slot(index);
 
-	for (int i = 0; i < TABLE_TRIES; i++) {
-		long error =
-			bpf_map_update_elem(&connections, &subject->key, &ct_blank, BPF_NOEXIST);
+	if (slot)
+		return slot;
+	raise_alarm(packet, origin);
+	for (int i = 0; i < TABLE_TRIES && !slot && evict_oldest(); i++)
+		slot = take_slot(index);
+	return slot;
+}
 
-		if (!error || error == -EEXIST) {
-			outcome = error ? CT_OUTCOME_EXISTS : CT_OUTCOME_DONE;
-			break;
-		}
-		is_crowded = 1;
-		if (!evict_oldest())
-			break;
-	}
-	if (is_crowded)
-		raise_alarm(packet, origin);
-	if (outcome == CT_OUTCOME_FULL)
+/*
+ * Makes an entry in the table, which belongs to the caller alone until its word is stored; NULL, and in @outcome why,
+ * if there is none.
+ */
+static __always_inline struct connection *enter(const struct packet *packet,
+						const struct ct_subject *subject,
+						const struct ct_origin *origin, int *outcome)
+{
+	struct connection *entry = NULL;
+	__u32 index = 0;
+	struct ct_slot *slot = make_room(packet, origin, &index);
+	long error;
+
+	*outcome = CT_OUTCOME_FULL;
+	if (!slot) {
 		note_stat(CT_STAT_FULL);
-	return outcome;
+		return NULL;
+	}
+	error = bpf_map_update_elem(&connections, &subject->key, &ct_blank, BPF_NOEXIST);
+	if (!error)
+		entry = bpf_map_lookup_elem(&connections, &subject->key);
+	if (!entry) {
+		release_slot(index);
+		*outcome = error == -EEXIST ? CT_OUTCOME_EXISTS : CT_OUTCOME_CONTENDED;
+		return NULL;
+	}
+	entry->slot = index;
+	slot->key = subject->key;
+	slot->tag = subject->tag;
+	*outcome = CT_OUTCOME_DONE;
+	return entry;
 }
 
 static __always_inline void fill(struct connection *entry, const struct ct_subject *subject,
@@ -341,19 +363,18 @@ __noinline int ct_create(const struct packet *packet, const struct ct_subject *s
 			return outcome;
 		}
 	}
-	outcome = enter(packet, subject, origin);
-	entry = outcome == CT_OUTCOME_DONE ? bpf_map_lookup_elem(&connections, &subject->key)
-					   : NULL;
+	entry = enter(packet, subject, origin, &outcome);
 	if (!entry) {
 		if (origin->flags & CT_FLAG_COUNTED)
 			uncount_connection(&subject->key, step.word, origin->rule_id);
 		return outcome;
 	}
 	fill(entry, subject, origin, &step);
-	set_timer(entry, settings->timeouts_s[state & (CT_STATES - 1)]);
 	/* Everything stands there before the word does. */
 	__sync_lock_test_and_set(&entry->word, step.word);
 	bpf_map_push_elem(&ct_candidates, &subject->key, BPF_EXIST);
+	if (unlikely(!is_swept()))
+		set_sweeper();
 	note_stat(flags_of(step.word) & CT_FLAG_PICKED_UP ? CT_STAT_PICKED_UP : CT_STAT_CREATED);
 	return CT_OUTCOME_DONE;
 }

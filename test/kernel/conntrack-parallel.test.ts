@@ -73,10 +73,11 @@ const encode = (frame: Uint8Array) => Buffer.from(frame).toString("base64");
 const total = (verdicts: readonly Record<string, number>[], name: string) =>
   verdicts.reduce((sum, each) => sum + (each[name] ?? 0), 0);
 
-/** Every counted connection is in both counts, and nothing else is. */
+/** Every counted connection is in both counts, and nothing else is; no two have one slot. */
 async function expectConsistent(lab: ConntrackLab, ruleId: number): Promise<void> {
   const entries = await lab.entries();
   const inTable = entries.filter(({ flags }) => (flags & counted) !== 0).length;
+  expect(new Set(entries.map(({ value }) => value.slot)).size).toBe(entries.length);
   const { rule, sources } = await lab.counts(ruleId);
   expect({ rule, sources: sources.reduce((a, b) => a + b, 0) }).toEqual({ rule: inTable, sources: inTable });
 }

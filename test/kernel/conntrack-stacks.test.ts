@@ -1,5 +1,5 @@
 // Connection tracking between real stacks: both programs on a veth pair between two namespaces, and what TCP, UDP and
-// ICMP of the kernel do over it. Nothing that a stack sends is invalid. Timers go on when nobody is there.
+// ICMP of the kernel do over it. Nothing that a stack sends is invalid. Connections end when nobody is there.
 import { type ChildProcess, spawn } from "node:child_process";
 import { afterAll, expect, it, vi } from "vitest";
 import { attachTc, openPinnedMap } from "../../src/bpf/index.ts";
@@ -127,8 +127,9 @@ describeKernel("connection tracking between real stacks", () => {
 
   it("ends connections at their timeouts though no process has the programs any more", async () => {
     const lab = new ConntrackLab({ timeouts: { "udp-new": 1 } });
-    const path = `${makePinDirectory()}/connections`;
-    lab.map("connections").pin(path);
+    const directory = makePinDirectory();
+    const path = `${directory}/connections`;
+    for (const name of ["connections", "ct_sweeper"]) lab.map(name).pin(`${directory}/${name}`);
     const end = (n: number): Endpoint => ({ address: `198.51.100.${n}`, port: 53 });
     for (let n = 0; n < 20; n++)
       lab.track(frameOf({ kind: "packet", source: end(n), destination: end(200), protocol: 17 }), "ingress");

@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { generationLayout, offsetOf } from "../../src/abi/index.ts";
 import type { Endpoint, TrackedError, TrackedPacket } from "../../src/kinds/conntrack/model.ts";
-import { ConntrackLab } from "../fixtures/conntrack-lab.ts";
+import { ConntrackLab, u32 } from "../fixtures/conntrack-lab.ts";
 import { frameOf, networkOf } from "../fixtures/conntrack-packets.ts";
 import { describeKernel } from "../fixtures/kernel-gate.ts";
 import { ethernet, fragmentHeader, ipv4, ipv6, raw } from "../fixtures/packets.ts";
@@ -228,17 +228,31 @@ describeKernel("how connections end", () => {
     lab.close();
   });
 
-  it("gives a connection whose timer another program has a timer of its own", async () => {
+  it("sweeps connections of a migrated table once they are adopted, and none twice", async () => {
     const lab = new ConntrackLab();
     lab.track(frameOf(udp(outside, host)), "ingress");
-    // As a migrated table has it: the same entry, without a timer.
-    const [entry] = await lab.entries();
-    const { keys, values } = await lab.map("connections").readAll();
-    expect(lab.map("connections").remove(keys.subarray(0, 40))).toBe(true);
-    lab.map("connections").update(keys.subarray(0, 40), values.subarray(0, 128));
+    lab.track(frameOf(udp(client(1), host)), "ingress");
+    const before = await lab.entries();
+    // New slots, as a table has them whose layout was another: all free, none given out.
+    lab.map("ct_slots").update(u32(0), new Uint8Array(48));
+    lab.map("ct_slots").update(u32(1), new Uint8Array(48));
+    const keys = before.map(({ key }) => key);
+    expect([lab.command("adopt", keys), lab.command("adopt", keys)]).toEqual([2, 0]);
+    expect((await lab.entries()).map(({ value }) => value.slot).sort()).toEqual([2, 3]);
     lab.setSettings({ timeouts: { "udp-new": 1 } });
-    expect(lab.command("adopt", entry === undefined ? [] : [entry.key])).toBe(1);
     await vi.waitFor(async () => expect(await statesOf(lab)).toEqual([]), { timeout: 50_000 });
+    lab.close();
+  });
+
+  it("gives every slot out again", async () => {
+    const lab = new ConntrackLab({ entries: 32 });
+    for (let round = 0; round < 10; round++) {
+      for (let n = 0; n < 32; n++) lab.track(frameOf(udp(client(n), host)), "ingress");
+      const slots = (await lab.entries()).map(({ value }) => value.slot);
+      expect(new Set(slots).size).toBe(32);
+      await lab.clear();
+    }
+    expect([lab.stat("created"), lab.stat("evicted"), lab.stat("full")]).toEqual([320, 0, 0]);
     lab.close();
   });
 });

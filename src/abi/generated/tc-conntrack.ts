@@ -250,7 +250,7 @@ export const ctSideCodec: StructCodec<CtSide> = defineCodec<CtSide>(ctSideLayout
   }),
 }));
 
-/** struct connection, 128 bytes. */
+/** struct connection, 112 bytes. */
 export interface Connection {
   /** Bytes 0 to 7: uint64. */
   readonly word: bigint;
@@ -268,13 +268,13 @@ export interface Connection {
   readonly interface: number;
   /** Bytes 104 to 107: uint32. */
   readonly replyTo: number;
-  /** Bytes 112 to 127: bytes[16]. */
-  readonly timer: Uint8Array;
+  /** Bytes 108 to 111: uint32. */
+  readonly slot: number;
 }
 
 export const connectionLayout = {
   name: "connection",
-  size: 128,
+  size: 112,
   fields: [
     { name: "word", offset: 0, size: 8, type: { kind: "uint", bits: 64, bigEndian: false } },
     { name: "seenNs", offset: 8, size: 8, type: { kind: "uint", bits: 64, bigEndian: false } },
@@ -284,8 +284,7 @@ export const connectionLayout = {
     { name: "ruleId", offset: 96, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
     { name: "interface", offset: 100, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
     { name: "replyTo", offset: 104, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
-    { name: "reserved", offset: 108, size: 4, type: { kind: "uint", bits: 32, bigEndian: false }, padding: true },
-    { name: "timer", offset: 112, size: 16, type: { kind: "bytes", length: 16 } },
+    { name: "slot", offset: 108, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
   ],
 } as const satisfies StructLayout;
 
@@ -299,7 +298,7 @@ export const connectionCodec: StructCodec<Connection> = defineCodec<Connection>(
     fields.ruleId.write(bytes, at, value.ruleId);
     fields.interface.write(bytes, at, value.interface);
     fields.replyTo.write(bytes, at, value.replyTo);
-    fields.timer.write(bytes, at, value.timer);
+    fields.slot.write(bytes, at, value.slot);
   },
   read: (bytes, at) => ({
     word: fields.word.read(bytes, at),
@@ -310,7 +309,7 @@ export const connectionCodec: StructCodec<Connection> = defineCodec<Connection>(
     ruleId: fields.ruleId.read(bytes, at),
     interface: fields.interface.read(bytes, at),
     replyTo: fields.replyTo.read(bytes, at),
-    timer: fields.timer.read(bytes, at),
+    slot: fields.slot.read(bytes, at),
   }),
 }));
 
@@ -426,6 +425,73 @@ export const ctSettingsValueCodec: StructCodec<CtSettingsValue> = defineCodec<Ct
   read: (bytes, at) => ({
     version: fields.version.read(bytes, at),
     side: fields.side.read(bytes, at),
+  }),
+}));
+
+/** struct ct_slot, 48 bytes. */
+export interface CtSlot {
+  /** Bytes 0 to 39: struct ct_key. */
+  readonly key: CtKey;
+  /** Bytes 40 to 43: uint32. */
+  readonly tag: number;
+}
+
+export const ctSlotLayout = {
+  name: "ct_slot",
+  size: 48,
+  fields: [
+    { name: "key", offset: 0, size: 40, type: { kind: "struct", layout: ctKeyLayout } },
+    { name: "tag", offset: 40, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "reserved", offset: 44, size: 4, type: { kind: "uint", bits: 32, bigEndian: false }, padding: true },
+  ],
+} as const satisfies StructLayout;
+
+export const ctSlotCodec: StructCodec<CtSlot> = defineCodec<CtSlot>(ctSlotLayout, (fields) => ({
+  write(bytes, at, value) {
+    fields.key.write(bytes, at, value.key);
+    fields.tag.write(bytes, at, value.tag);
+  },
+  read: (bytes, at) => ({
+    key: fields.key.read(bytes, at),
+    tag: fields.tag.read(bytes, at),
+  }),
+}));
+
+/** struct ct_sweeper, 32 bytes. */
+export interface CtSweeper {
+  /** Bytes 0 to 15: bytes[16]. */
+  readonly timer: Uint8Array;
+  /** Bytes 16 to 23: uint64. */
+  readonly used: bigint;
+  /** Bytes 24 to 27: uint32. */
+  readonly at: number;
+  /** Bytes 28 to 31: uint32. */
+  readonly isSet: number;
+}
+
+export const ctSweeperLayout = {
+  name: "ct_sweeper",
+  size: 32,
+  fields: [
+    { name: "timer", offset: 0, size: 16, type: { kind: "bytes", length: 16 } },
+    { name: "used", offset: 16, size: 8, type: { kind: "uint", bits: 64, bigEndian: false } },
+    { name: "at", offset: 24, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "isSet", offset: 28, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+  ],
+} as const satisfies StructLayout;
+
+export const ctSweeperCodec: StructCodec<CtSweeper> = defineCodec<CtSweeper>(ctSweeperLayout, (fields) => ({
+  write(bytes, at, value) {
+    fields.timer.write(bytes, at, value.timer);
+    fields.used.write(bytes, at, value.used);
+    fields.at.write(bytes, at, value.at);
+    fields.isSet.write(bytes, at, value.isSet);
+  },
+  read: (bytes, at) => ({
+    timer: fields.timer.read(bytes, at),
+    used: fields.used.read(bytes, at),
+    at: fields.at.read(bytes, at),
+    isSet: fields.isSet.read(bytes, at),
   }),
 }));
 
@@ -562,7 +628,7 @@ export const tcConntrackMaps = {
     name: "connections",
     type: 1,
     keySize: 40,
-    valueSize: 128,
+    valueSize: 112,
     maxEntries: 262144,
     flags: 0,
     key: ctKeyLayout,
@@ -597,6 +663,15 @@ export const tcConntrackMaps = {
     key: fragmentKeyLayout,
     value: fragmentPortsLayout,
   },
+  ct_free_slots: {
+    name: "ct_free_slots",
+    type: 23,
+    keySize: 0,
+    valueSize: 4,
+    maxEntries: 262144,
+    flags: 0,
+    valueType: { kind: "uint", bits: 32, bigEndian: false },
+  },
   ct_settings: {
     name: "ct_settings",
     type: 2,
@@ -607,6 +682,16 @@ export const tcConntrackMaps = {
     keyType: { kind: "uint", bits: 32, bigEndian: false },
     value: ctSettingsValueLayout,
   },
+  ct_slots: {
+    name: "ct_slots",
+    type: 2,
+    keySize: 4,
+    valueSize: 48,
+    maxEntries: 262144,
+    flags: 0,
+    keyType: { kind: "uint", bits: 32, bigEndian: false },
+    value: ctSlotLayout,
+  },
   ct_stats: {
     name: "ct_stats",
     type: 6,
@@ -616,6 +701,16 @@ export const tcConntrackMaps = {
     flags: 0,
     keyType: { kind: "uint", bits: 32, bigEndian: false },
     valueType: { kind: "uint", bits: 64, bigEndian: false },
+  },
+  ct_sweeper: {
+    name: "ct_sweeper",
+    type: 2,
+    keySize: 4,
+    valueSize: 32,
+    maxEntries: 1,
+    flags: 0,
+    keyType: { kind: "uint", bits: 32, bigEndian: false },
+    value: ctSweeperLayout,
   },
   directory: sharedMaps.directory,
   event_budgets: sharedMaps.event_budgets,
@@ -674,6 +769,8 @@ export const tcConntrackAbi = {
     ctSettingRecordLayout,
     ctSettingsValueLayout,
     ctSideLayout,
+    ctSlotLayout,
+    ctSweeperLayout,
     directoryKeyLayout,
     directoryNameLayout,
     directoryValueLayout,
@@ -701,5 +798,5 @@ export const tcConntrackAbi = {
   ],
   maps: tcConntrackMaps,
   programs: tcConntrackPrograms,
-  layoutDigest: "c586b21ddb0c0f9220c292da767417398ed4a401c8cfbd8057b4c671920711a7",
+  layoutDigest: "0c2ed4f18ca25548922dd00230229117757e6264b417d58630c7720d2dbe363d",
 } as const satisfies GeneratedAbi;
