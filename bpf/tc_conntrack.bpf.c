@@ -9,7 +9,6 @@
 
 #define CT_CONTEXT    struct __sk_buff
 #define CT_LOAD_BYTES bpf_skb_load_bytes
-#include "lib/rule.h"
 #include "lib/track.h"
 
 /* What has to be readable directly: two tags, IPv6 and TCP without options. */

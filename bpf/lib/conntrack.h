@@ -123,7 +123,7 @@ struct ct_side {
  * struct connection - one entry of the table of connections
  * @word: tag << 32 | serial << 24 | settings << 16 | flags << 4 | state. The tag is taken of the key and never zero,
  *        the serial tells connections of one key apart. Changed by compare-and-swap only
- * @seen_ns: when its last packet came by, CLOCK_MONOTONIC
+ * @seen_ns: when its last packet came by, CLOCK_MONOTONIC_COARSE: milliseconds are what timeouts need
  * @created_ns: likewise its first one
  * @judged: the generation in which the rules last let it through, << 24, and the tag's lowest 24 bits
  * @side: the low endpoint, the high one

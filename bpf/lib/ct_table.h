@@ -138,7 +138,7 @@ static int on_timer(void *map __maybe_unused, __u32 *key __maybe_unused, struct 
 {
 	struct ct_sweep sweep = {
 		.generation = current_generation(),
-		.now = bpf_ktime_get_ns(),
+		.now = bpf_ktime_get_coarse_ns(),
 		.used = READ_ONCE(sweeper->used),
 		.at = sweeper->at,
 	};

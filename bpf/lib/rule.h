@@ -3,6 +3,7 @@
 #pragma once
 
 #include "lib/policy.h"
+#include "lib/verdict.h"
 
 #define ENDPOINT_SETS 6
 #define PORT_RANGES   8
@@ -64,14 +65,6 @@ enum fw_fragment {
 	FW_FRAGMENT_WHOLE = 1,
 	FW_FRAGMENT_FIRST = 2,
 	FW_FRAGMENT_LATER = 4,
-};
-
-/* What a packet is to the connections that are known; bits of fw_rule.states. */
-enum connection_state {
-	CONNECTION_STATE_NEW = 1,
-	CONNECTION_STATE_ESTABLISHED = 2,
-	CONNECTION_STATE_RELATED = 4,
-	CONNECTION_STATE_INVALID = 8,
 };
 
 /* How a rule with action reject answers. */

@@ -166,7 +166,7 @@ __noinline int ct_look_up(CT_CONTEXT *ctx, const struct packet *packet,
 	if (found->subject.kind == CT_SUBJECT_OWN || found->subject.kind == CT_SUBJECT_ERROR)
 		entry = fetch(&found->subject, &step);
 	if (!entry ||
-	    is_over(READ_ONCE(entry->seen_ns), step.word, origin->at, bpf_ktime_get_ns())) {
+	    is_over(READ_ONCE(entry->seen_ns), step.word, origin->at, bpf_ktime_get_coarse_ns())) {
 		found->state = state_without(packet, &found->subject, settings);
 		return found->state;
 	}
@@ -292,7 +292,7 @@ static __always_inline void fill(struct connection *entry, const struct ct_subje
 {
 	struct ct_side *side;
 
-	entry->seen_ns = bpf_ktime_get_ns();
+	entry->seen_ns = bpf_ktime_get_coarse_ns();
 	entry->created_ns = entry->seen_ns;
 	entry->judged = judged_word(origin->at, step->word);
 	entry->rule_id = origin->rule_id;
@@ -424,7 +424,7 @@ __noinline int ct_track_once(const struct packet *packet, const struct ct_subjec
 	const struct ct_setting_record *settings;
 	struct ct_step before = {}, after;
 	struct connection *entry;
-	__u64 now = bpf_ktime_get_ns();
+	__u64 now = bpf_ktime_get_coarse_ns();
 
 	if (!packet || !subject || !origin)
 		return CONNECTION_STATE_INVALID;
@@ -480,7 +480,8 @@ static __always_inline int track_error(const struct ct_subject *subject,
 	struct ct_step step = {};
 	struct connection *entry = fetch(subject, &step);
 
-	if (!entry || is_over(READ_ONCE(entry->seen_ns), step.word, origin->at, bpf_ktime_get_ns()))
+	if (!entry ||
+	    is_over(READ_ONCE(entry->seen_ns), step.word, origin->at, bpf_ktime_get_coarse_ns()))
 		return CONNECTION_STATE_INVALID;
 	return CONNECTION_STATE_RELATED;
 }

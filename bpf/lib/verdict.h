@@ -47,3 +47,11 @@ enum fw_reason {
 
 /* What the parser returns for a packet without fault. */
 #define PARSED (-1)
+
+/* What a packet is to the connections that are known; bits of fw_rule.states. */
+enum connection_state {
+	CONNECTION_STATE_NEW = 1,
+	CONNECTION_STATE_ESTABLISHED = 2,
+	CONNECTION_STATE_RELATED = 4,
+	CONNECTION_STATE_INVALID = 8,
+};

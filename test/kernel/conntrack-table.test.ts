@@ -351,6 +351,21 @@ describeKernel("limits", () => {
 });
 
 describeKernel("commits", () => {
+  it("knows the rule that let a connection through, and whether it is to be judged again", async () => {
+    const lab = new ConntrackLab();
+    // What lib/carry.h leaves in skb->cb: rule, flags (to be judged again), tag, generation.
+    lab.track(frameOf(udp(outside, host)), "ingress", { cb: [42, 4, 0x6b536e50, 0, 0] });
+    lab.track(frameOf(udp(host6, outside6)), "egress", { cb: [42, 4, 0x6b536e50, 0, 0] });
+    const entries = await lab.entries();
+    expect(
+      entries.map(({ key, value, flags }) => [key.family, value.ruleId, flags & reevaluate]).sort(),
+    ).toEqual([
+      [4, 42, reevaluate],
+      [6, 0, 0],
+    ]);
+    lab.close();
+  });
+
   it("closes the fast path of connections that are to be judged again, until they are", async () => {
     const lab = new ConntrackLab();
     const generation = lab.map("generation").mmap();

@@ -16,18 +16,13 @@ import {
   directoryNameLayout,
   directoryValueLayout,
   eventBudgetLayout,
-  fwEndpointLayout,
-  fwMacsLayout,
   fwReplyRouteLayout,
   fwReplyRoutesValueLayout,
   fwRouteLayout,
   fwRoutesValueLayout,
-  fwRuleLayout,
-  fwRulesValueLayout,
   generationLayout,
   interfaceBindingLayout,
   interfacesValueLayout,
-  portRangeLayout,
   sharedMaps,
   type BpfSpinLock,
 } from "./shared.ts";
@@ -562,6 +557,324 @@ export const carriedCodec: StructCodec<Carried> = defineCodec<Carried>(carriedLa
   }),
 }));
 
+/** struct fw_endpoint, 64 bytes. */
+export interface FwEndpoint {
+  /** Bytes 0 to 15: bytes[16]. */
+  readonly address: Uint8Array;
+  /** Bytes 16 to 31: bytes[16]. */
+  readonly mask: Uint8Array;
+  /** Bytes 32 to 55: uint32[6]. */
+  readonly sets: readonly number[];
+  /** Bytes 56 to 56: uint8. */
+  readonly family: number;
+}
+
+export const fwEndpointLayout = {
+  name: "fw_endpoint",
+  size: 64,
+  fields: [
+    { name: "address", offset: 0, size: 16, type: { kind: "bytes", length: 16 } },
+    { name: "mask", offset: 16, size: 16, type: { kind: "bytes", length: 16 } },
+    { name: "sets", offset: 32, size: 24, type: { kind: "array", element: { kind: "uint", bits: 32, bigEndian: false }, count: 6 } },
+    { name: "family", offset: 56, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "reserved", offset: 57, size: 7, type: { kind: "bytes", length: 7 }, padding: true },
+  ],
+} as const satisfies StructLayout;
+
+export const fwEndpointCodec: StructCodec<FwEndpoint> = defineCodec<FwEndpoint>(fwEndpointLayout, (fields) => ({
+  write(bytes, at, value) {
+    fields.address.write(bytes, at, value.address);
+    fields.mask.write(bytes, at, value.mask);
+    fields.sets.write(bytes, at, value.sets);
+    fields.family.write(bytes, at, value.family);
+  },
+  read: (bytes, at) => ({
+    address: fields.address.read(bytes, at),
+    mask: fields.mask.read(bytes, at),
+    sets: fields.sets.read(bytes, at),
+    family: fields.family.read(bytes, at),
+  }),
+}));
+
+/** struct fw_macs, 32 bytes. */
+export interface FwMacs {
+  /** Bytes 0 to 23: bytes[6][4]. */
+  readonly address: readonly [Uint8Array, Uint8Array, Uint8Array, Uint8Array];
+  /** Bytes 24 to 24: uint8. */
+  readonly count: number;
+}
+
+export const fwMacsLayout = {
+  name: "fw_macs",
+  size: 32,
+  fields: [
+    { name: "address", offset: 0, size: 24, type: { kind: "array", element: { kind: "bytes", length: 6 }, count: 4 } },
+    { name: "count", offset: 24, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "reserved", offset: 25, size: 7, type: { kind: "bytes", length: 7 }, padding: true },
+  ],
+} as const satisfies StructLayout;
+
+export const fwMacsCodec: StructCodec<FwMacs> = defineCodec<FwMacs>(fwMacsLayout, (fields) => ({
+  write(bytes, at, value) {
+    fields.address.write(bytes, at, value.address);
+    fields.count.write(bytes, at, value.count);
+  },
+  read: (bytes, at) => ({
+    address: fields.address.read(bytes, at),
+    count: fields.count.read(bytes, at),
+  }),
+}));
+
+/** struct port_range, 4 bytes. */
+export interface PortRange {
+  /** Bytes 0 to 1: uint16. */
+  readonly first: number;
+  /** Bytes 2 to 3: uint16. */
+  readonly last: number;
+}
+
+export const portRangeLayout = {
+  name: "port_range",
+  size: 4,
+  fields: [
+    { name: "first", offset: 0, size: 2, type: { kind: "uint", bits: 16, bigEndian: false } },
+    { name: "last", offset: 2, size: 2, type: { kind: "uint", bits: 16, bigEndian: false } },
+  ],
+} as const satisfies StructLayout;
+
+export const portRangeCodec: StructCodec<PortRange> = defineCodec<PortRange>(portRangeLayout, (fields) => ({
+  write(bytes, at, value) {
+    fields.first.write(bytes, at, value.first);
+    fields.last.write(bytes, at, value.last);
+  },
+  read: (bytes, at) => ({
+    first: fields.first.read(bytes, at),
+    last: fields.last.read(bytes, at),
+  }),
+}));
+
+/** struct fw_rule, 376 bytes. */
+export interface FwRule {
+  /** Bytes 0 to 7: uint64. */
+  readonly groups: bigint;
+  /** Bytes 8 to 39: uint64[4]. */
+  readonly protocols: readonly [bigint, bigint, bigint, bigint];
+  /** Bytes 40 to 43: uint32. */
+  readonly ruleId: number;
+  /** Bytes 44 to 47: uint32. */
+  readonly part: number;
+  /** Bytes 48 to 51: uint32. */
+  readonly flags: number;
+  /** Bytes 52 to 55: uint32. */
+  readonly mark: number;
+  /** Bytes 56 to 56: uint8. */
+  readonly action: number;
+  /** Bytes 57 to 57: uint8. */
+  readonly family: number;
+  /** Bytes 58 to 58: uint8. */
+  readonly sourcePortCount: number;
+  /** Bytes 59 to 59: uint8. */
+  readonly destinationPortCount: number;
+  /** Bytes 60 to 60: uint8. */
+  readonly states: number;
+  /** Bytes 61 to 61: uint8. */
+  readonly fragments: number;
+  /** Bytes 62 to 62: uint8. */
+  readonly tcpFlags: number;
+  /** Bytes 63 to 63: uint8. */
+  readonly tcpMask: number;
+  /** Bytes 64 to 127: struct fw_endpoint. */
+  readonly source: FwEndpoint;
+  /** Bytes 128 to 191: struct fw_endpoint. */
+  readonly destination: FwEndpoint;
+  /** Bytes 192 to 223: struct port_range[8]. */
+  readonly sourcePorts: readonly PortRange[];
+  /** Bytes 224 to 255: struct port_range[8]. */
+  readonly destinationPorts: readonly PortRange[];
+  /** Bytes 256 to 257: uint16. */
+  readonly outerVlan: number;
+  /** Bytes 258 to 259: uint16. */
+  readonly innerVlan: number;
+  /** Bytes 260 to 261: uint16. */
+  readonly lengthMin: number;
+  /** Bytes 262 to 263: uint16. */
+  readonly lengthMax: number;
+  /** Bytes 264 to 271: uint64. */
+  readonly interfaces: bigint;
+  /** Bytes 272 to 279: uint64. */
+  readonly dscps: bigint;
+  /** Bytes 280 to 311: struct fw_macs. */
+  readonly sourceMacs: FwMacs;
+  /** Bytes 312 to 343: struct fw_macs. */
+  readonly destinationMacs: FwMacs;
+  /** Bytes 344 to 347: uint32. */
+  readonly sourceConnections: number;
+  /** Bytes 348 to 351: uint32. */
+  readonly connections: number;
+  /** Bytes 352 to 355: uint32. */
+  readonly blockS: number;
+  /** Bytes 356 to 359: uint32. */
+  readonly routeTo: number;
+  /** Bytes 360 to 363: uint32. */
+  readonly replyTo: number;
+  /** Bytes 364 to 367: uint32. */
+  readonly mirrorTo: number;
+  /** Bytes 368 to 369: uint16. */
+  readonly documentId: number;
+  /** Bytes 370 to 370: uint8. */
+  readonly dscp: number;
+  /** Bytes 371 to 371: uint8. */
+  readonly reject: number;
+}
+
+export const fwRuleLayout = {
+  name: "fw_rule",
+  size: 376,
+  fields: [
+    { name: "groups", offset: 0, size: 8, type: { kind: "uint", bits: 64, bigEndian: false } },
+    { name: "protocols", offset: 8, size: 32, type: { kind: "array", element: { kind: "uint", bits: 64, bigEndian: false }, count: 4 } },
+    { name: "ruleId", offset: 40, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "part", offset: 44, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "flags", offset: 48, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "mark", offset: 52, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "action", offset: 56, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "family", offset: 57, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "sourcePortCount", offset: 58, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "destinationPortCount", offset: 59, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "states", offset: 60, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "fragments", offset: 61, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "tcpFlags", offset: 62, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "tcpMask", offset: 63, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "source", offset: 64, size: 64, type: { kind: "struct", layout: fwEndpointLayout } },
+    { name: "destination", offset: 128, size: 64, type: { kind: "struct", layout: fwEndpointLayout } },
+    { name: "sourcePorts", offset: 192, size: 32, type: { kind: "array", element: { kind: "struct", layout: portRangeLayout }, count: 8 } },
+    { name: "destinationPorts", offset: 224, size: 32, type: { kind: "array", element: { kind: "struct", layout: portRangeLayout }, count: 8 } },
+    { name: "outerVlan", offset: 256, size: 2, type: { kind: "uint", bits: 16, bigEndian: false } },
+    { name: "innerVlan", offset: 258, size: 2, type: { kind: "uint", bits: 16, bigEndian: false } },
+    { name: "lengthMin", offset: 260, size: 2, type: { kind: "uint", bits: 16, bigEndian: false } },
+    { name: "lengthMax", offset: 262, size: 2, type: { kind: "uint", bits: 16, bigEndian: false } },
+    { name: "interfaces", offset: 264, size: 8, type: { kind: "uint", bits: 64, bigEndian: false } },
+    { name: "dscps", offset: 272, size: 8, type: { kind: "uint", bits: 64, bigEndian: false } },
+    { name: "sourceMacs", offset: 280, size: 32, type: { kind: "struct", layout: fwMacsLayout } },
+    { name: "destinationMacs", offset: 312, size: 32, type: { kind: "struct", layout: fwMacsLayout } },
+    { name: "sourceConnections", offset: 344, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "connections", offset: 348, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "blockS", offset: 352, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "routeTo", offset: 356, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "replyTo", offset: 360, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "mirrorTo", offset: 364, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "documentId", offset: 368, size: 2, type: { kind: "uint", bits: 16, bigEndian: false } },
+    { name: "dscp", offset: 370, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "reject", offset: 371, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "reserved", offset: 372, size: 4, type: { kind: "bytes", length: 4 }, padding: true },
+  ],
+} as const satisfies StructLayout;
+
+export const fwRuleCodec: StructCodec<FwRule> = defineCodec<FwRule>(fwRuleLayout, (fields) => ({
+  write(bytes, at, value) {
+    fields.groups.write(bytes, at, value.groups);
+    fields.protocols.write(bytes, at, value.protocols);
+    fields.ruleId.write(bytes, at, value.ruleId);
+    fields.part.write(bytes, at, value.part);
+    fields.flags.write(bytes, at, value.flags);
+    fields.mark.write(bytes, at, value.mark);
+    fields.action.write(bytes, at, value.action);
+    fields.family.write(bytes, at, value.family);
+    fields.sourcePortCount.write(bytes, at, value.sourcePortCount);
+    fields.destinationPortCount.write(bytes, at, value.destinationPortCount);
+    fields.states.write(bytes, at, value.states);
+    fields.fragments.write(bytes, at, value.fragments);
+    fields.tcpFlags.write(bytes, at, value.tcpFlags);
+    fields.tcpMask.write(bytes, at, value.tcpMask);
+    fields.source.write(bytes, at, value.source);
+    fields.destination.write(bytes, at, value.destination);
+    fields.sourcePorts.write(bytes, at, value.sourcePorts);
+    fields.destinationPorts.write(bytes, at, value.destinationPorts);
+    fields.outerVlan.write(bytes, at, value.outerVlan);
+    fields.innerVlan.write(bytes, at, value.innerVlan);
+    fields.lengthMin.write(bytes, at, value.lengthMin);
+    fields.lengthMax.write(bytes, at, value.lengthMax);
+    fields.interfaces.write(bytes, at, value.interfaces);
+    fields.dscps.write(bytes, at, value.dscps);
+    fields.sourceMacs.write(bytes, at, value.sourceMacs);
+    fields.destinationMacs.write(bytes, at, value.destinationMacs);
+    fields.sourceConnections.write(bytes, at, value.sourceConnections);
+    fields.connections.write(bytes, at, value.connections);
+    fields.blockS.write(bytes, at, value.blockS);
+    fields.routeTo.write(bytes, at, value.routeTo);
+    fields.replyTo.write(bytes, at, value.replyTo);
+    fields.mirrorTo.write(bytes, at, value.mirrorTo);
+    fields.documentId.write(bytes, at, value.documentId);
+    fields.dscp.write(bytes, at, value.dscp);
+    fields.reject.write(bytes, at, value.reject);
+  },
+  read: (bytes, at) => ({
+    groups: fields.groups.read(bytes, at),
+    protocols: fields.protocols.read(bytes, at),
+    ruleId: fields.ruleId.read(bytes, at),
+    part: fields.part.read(bytes, at),
+    flags: fields.flags.read(bytes, at),
+    mark: fields.mark.read(bytes, at),
+    action: fields.action.read(bytes, at),
+    family: fields.family.read(bytes, at),
+    sourcePortCount: fields.sourcePortCount.read(bytes, at),
+    destinationPortCount: fields.destinationPortCount.read(bytes, at),
+    states: fields.states.read(bytes, at),
+    fragments: fields.fragments.read(bytes, at),
+    tcpFlags: fields.tcpFlags.read(bytes, at),
+    tcpMask: fields.tcpMask.read(bytes, at),
+    source: fields.source.read(bytes, at),
+    destination: fields.destination.read(bytes, at),
+    sourcePorts: fields.sourcePorts.read(bytes, at),
+    destinationPorts: fields.destinationPorts.read(bytes, at),
+    outerVlan: fields.outerVlan.read(bytes, at),
+    innerVlan: fields.innerVlan.read(bytes, at),
+    lengthMin: fields.lengthMin.read(bytes, at),
+    lengthMax: fields.lengthMax.read(bytes, at),
+    interfaces: fields.interfaces.read(bytes, at),
+    dscps: fields.dscps.read(bytes, at),
+    sourceMacs: fields.sourceMacs.read(bytes, at),
+    destinationMacs: fields.destinationMacs.read(bytes, at),
+    sourceConnections: fields.sourceConnections.read(bytes, at),
+    connections: fields.connections.read(bytes, at),
+    blockS: fields.blockS.read(bytes, at),
+    routeTo: fields.routeTo.read(bytes, at),
+    replyTo: fields.replyTo.read(bytes, at),
+    mirrorTo: fields.mirrorTo.read(bytes, at),
+    documentId: fields.documentId.read(bytes, at),
+    dscp: fields.dscp.read(bytes, at),
+    reject: fields.reject.read(bytes, at),
+  }),
+}));
+
+/** struct fw_rules_value, 760 bytes. */
+export interface FwRulesValue {
+  /** Bytes 0 to 7: uint64. */
+  readonly version: bigint;
+  /** Bytes 8 to 759: struct fw_rule[2]. */
+  readonly side: readonly [FwRule, FwRule];
+}
+
+export const fwRulesValueLayout = {
+  name: "fw_rules_value",
+  size: 760,
+  fields: [
+    { name: "version", offset: 0, size: 8, type: { kind: "uint", bits: 64, bigEndian: false } },
+    { name: "side", offset: 8, size: 752, type: { kind: "array", element: { kind: "struct", layout: fwRuleLayout }, count: 2 } },
+  ],
+} as const satisfies StructLayout;
+
+export const fwRulesValueCodec: StructCodec<FwRulesValue> = defineCodec<FwRulesValue>(fwRulesValueLayout, (fields) => ({
+  write(bytes, at, value) {
+    fields.version.write(bytes, at, value.version);
+    fields.side.write(bytes, at, value.side);
+  },
+  read: (bytes, at) => ({
+    version: fields.version.read(bytes, at),
+    side: fields.side.read(bytes, at),
+  }),
+}));
+
 /** struct fw_settings, 8 bytes. */
 export interface FwSettings {
   /** Bytes 0 to 3: uint32. */
@@ -686,8 +999,26 @@ export const xdpFirewallMaps = {
   fw_reasons: sharedMaps.fw_reasons,
   fw_reply_routes: sharedMaps.fw_reply_routes,
   fw_routes: sharedMaps.fw_routes,
-  fw_rules: sharedMaps.fw_rules,
-  fw_rules_end: sharedMaps.fw_rules_end,
+  fw_rules: {
+    name: "fw_rules",
+    type: 2,
+    keySize: 4,
+    valueSize: 760,
+    maxEntries: 16384,
+    flags: 1024,
+    keyType: { kind: "uint", bits: 32, bigEndian: false },
+    value: fwRulesValueLayout,
+  },
+  fw_rules_end: {
+    name: "fw_rules_end",
+    type: 2,
+    keySize: 4,
+    valueSize: 8,
+    maxEntries: 1,
+    flags: 1024,
+    keyType: { kind: "uint", bits: 32, bigEndian: false },
+    valueType: { kind: "uint", bits: 64, bigEndian: false },
+  },
   fw_settings: {
     name: "fw_settings",
     type: 2,

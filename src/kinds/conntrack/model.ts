@@ -1,5 +1,5 @@
 // The reference model of connection tracking: what each packet is to the connections before it, and what it makes of
-// them. Written from the RFCs and docs/kinds/conntrack.md and not from the C code, which is tested against it. Plain
+// them. Written from the RFCs and not from the C code, which is tested against it. Plain
 // objects in a Map; time passes only when somebody says so.
 
 /** Whether a packet begins a connection, belongs to one, tells of one, or fits to none. */
