@@ -5,8 +5,16 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { FwReason } from "../../src/abi/index.ts";
-import { createTestRunner, type KernelDatapath, type TestRunner } from "../../src/bpf/index.ts";
+import {
+  EventFlag,
+  EventLayout,
+  eventKindNames,
+  FwReason,
+  fwReasonNames,
+  type PacketEvent,
+  packetEventCodec,
+} from "../../src/abi/index.ts";
+import { createTestRunner, type KernelDatapath, RingBuffer, type TestRunner } from "../../src/bpf/index.ts";
 import type { HostInterface } from "../../src/compile/index.ts";
 import { type FirewallModel, prepareModel } from "../../src/kinds/firewall/model.ts";
 import type { FirewallRule } from "../../src/policy/index.ts";
@@ -97,6 +105,34 @@ describeKernel("rejected packets", () => {
     });
   }
 
+  it("are reported with what becomes of them, by rules that decide and by rules on trial", async () => {
+    const trial = firewall("trial", [{ action: "reject", reject: "auto" }], { mode: "audit", order: 1 });
+    const edge = firewall("edge", [{ action: "reject", log: true }]);
+    await applyDocuments(datapath, policyOf(trial, edge), { interfaces, now: policyNow });
+    const ring = new RingBuffer(datapath.object.map("events"));
+    const events: PacketEvent[] = [];
+    ring.read(() => {}, 1000);
+    namespace.enter(() => {
+      for (const frame of [packets.web, packets.later]) runner.run(frame, { ifindex });
+    });
+    ring.read((view, offset) => {
+      const bytes = new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+      events.push(packetEventCodec.decode(bytes, offset));
+    }, 1000);
+    ring.close();
+    const seen = events.map(({ flags, reason }) => [
+      eventKindNames[flags >> EventLayout["kind-shift"]],
+      (flags & EventFlag.drop) !== 0,
+      fwReasonNames[reason],
+    ]);
+    expect(seen).toEqual([
+      ["audit", true, "reject"],
+      ["rule", true, "reject"],
+      ["audit", true, "reject-silent"],
+      ["rule", true, "reject-silent"],
+    ]);
+  });
+
   it("are answered no more often than the bound says, whatever processor they come in on", async () => {
     await rejectAll("auto");
     const counters = async () => {
@@ -150,7 +186,8 @@ const arbitraryRejected: fc.Arbitrary<Uint8Array> = fc
 /** Around what an error can quote, with every number of tags, odd lengths, options and extension headers. */
 function framesOfManySizes(): Uint8Array[] {
   const around = (size: number) => Array.from({ length: 9 }, (_, i) => size - 4 + i);
-  const sizes = [0, 1, 2, 3, ...around(520), ...around(1184), 1400, 1472];
+  // The last two are longer than what a program can read at once.
+  const sizes = [0, 1, 2, 3, ...around(520), ...around(1184), 1400, 1472, 6001, 9000];
   const content = (size: number) => Uint8Array.from({ length: size }, (_, i) => (i * 7 + size) & 0xff);
   const tags = [[], [{ vid: 7, pcp: 3 }], [{ tpid: 0x88a8, vid: 9 }, { vid: 4000 }]];
   const networks = sizes.flatMap((size) => {
