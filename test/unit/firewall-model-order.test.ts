@@ -307,9 +307,10 @@ describe("policies that the compiler refuses", () => {
 });
 
 it("the reasons keep their numbers", () => {
-  expect(fwReasonNames.length).toBe(20);
+  expect(fwReasonNames.length).toBe(22);
   expect(FwReason["default-drop"]).toBe(6);
   expect(FwReason["internal-error"]).toBe(19);
+  expect(FwReason["reject-silent"]).toBe(21);
 });
 
 it("the dissector's reasons are the datapath's, in its order", () => {
