@@ -307,7 +307,7 @@ describe("policies that the compiler refuses", () => {
 });
 
 it("the reasons keep their numbers", () => {
-  expect(fwReasonNames.length).toBe(22);
+  expect(fwReasonNames.length).toBe(26);
   expect(FwReason["default-drop"]).toBe(6);
   expect(FwReason["internal-error"]).toBe(19);
   expect(FwReason["reject-silent"]).toBe(21);
