@@ -54,6 +54,13 @@ enum fw_rule_flag {
 	FW_RULE_FLAG_REEVALUATE = 1 << 24,
 };
 
+/* What few rules ask for: those that ask for none of it are done with one test. */
+#define FW_RULE_FLAGS_SELDOM                                                                     \
+	(FW_RULE_FLAG_ICMP | FW_RULE_FLAG_INTERFACES | FW_RULE_FLAG_DSCP | FW_RULE_FLAG_LENGTH | \
+	 FW_RULE_FLAG_TCP_FLAGS | FW_RULE_FLAG_STATES | FW_RULE_FLAG_FRAGMENTS |                 \
+	 FW_RULE_FLAG_SOURCE_MAC | FW_RULE_FLAG_DESTINATION_MAC | FW_RULE_FLAG_OUTER_VLAN |      \
+	 FW_RULE_FLAG_INNER_VLAN)
+
 /* What a rule says about a VLAN tag, besides an id from 0 to 4095. */
 enum fw_vlan {
 	FW_VLAN_NONE = 0x8000,
@@ -136,9 +143,7 @@ struct fw_macs {
  * @fragments: enum fw_fragment, likewise
  * @tcp_flags: what the bits of @tcp_mask must be
  * @tcp_mask: bits of the TCP flags octet, FIN the lowest
- * @outer_vlan: id of the first tag, or enum fw_vlan
- * @inner_vlan: likewise of the second
- * @length_min: of the IP packet, in bytes
+ * @length_min: of the IP packet, in bytes; 65575 at most, as IPv6 does not count its own header
  * @length_max: both belong to the range
  * @interfaces: interface groups that the rule itself names
  * @dscps: bit d is set if DSCP d matches
@@ -153,6 +158,8 @@ struct fw_macs {
  * @document_id: id in ID_SPACE_DOCUMENT
  * @dscp: what to set
  * @reject: enum fw_reject
+ * @outer_vlan: id of the first tag, or enum fw_vlan
+ * @inner_vlan: likewise of the second
  */
 struct fw_rule {
 	__u64 groups;
@@ -173,10 +180,8 @@ struct fw_rule {
 	struct fw_endpoint destination;
 	struct port_range source_ports[PORT_RANGES];
 	struct port_range destination_ports[PORT_RANGES];
-	__u16 outer_vlan;
-	__u16 inner_vlan;
-	__u16 length_min;
-	__u16 length_max;
+	__u32 length_min;
+	__u32 length_max;
 	__u64 interfaces;
 	__u64 dscps;
 	struct fw_macs source_macs;
@@ -190,7 +195,8 @@ struct fw_rule {
 	__u16 document_id;
 	__u8 dscp;
 	__u8 reject;
-	__u8 reserved[4];
+	__u16 outer_vlan;
+	__u16 inner_vlan;
 };
 
 /*

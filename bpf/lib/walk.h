@@ -109,6 +109,7 @@ __noinline int in_endpoint(struct walk *walk, const struct fw_endpoint *endpoint
 	return 0;
 }
 
+/* 1 if one of the ranges holds @port (or a type << 8 | code of ICMP), or if there are none. */
 static __always_inline int in_ports(const struct port_range *ranges, __u32 count, __u16 port)
 {
 	for (__u32 i = 0; i < PORT_RANGES; i++) {
@@ -123,6 +124,92 @@ static __always_inline int in_ports(const struct port_range *ranges, __u32 count
 static __always_inline int names_protocol(const struct fw_rule *rule, __u8 protocol)
 {
 	return rule->protocols[protocol >> 6] >> (protocol & 63) & 1;
+}
+
+/* @asked: an id or enum fw_vlan; @index: 0 for the outer tag, 1 for the inner one. */
+static __always_inline int has_vlan(const struct packet *packet, __u16 asked, int index)
+{
+	if (asked == FW_VLAN_NONE)
+		return packet->tags <= index;
+	if (packet->tags <= index)
+		return 0;
+	return asked == FW_VLAN_ANY || packet->vlan[index] == asked;
+}
+
+static __always_inline int in_macs(const struct fw_macs *macs, const __u8 *address)
+{
+	for (int i = 0; i < ENDPOINT_MACS; i++) {
+		if (i >= macs->count)
+			return 0;
+		if (!__builtin_memcmp(macs->address[i], address, sizeof(macs->address[i])))
+			return 1;
+	}
+	return 0;
+}
+
+static __always_inline __u8 fragment_of(const struct packet *packet)
+{
+	if (packet->later_fragment)
+		return FW_FRAGMENT_LATER;
+	return packet->fragment ? FW_FRAGMENT_FIRST : FW_FRAGMENT_WHOLE;
+}
+
+/* What a rule asks of the transport header besides ports; a later fragment has none. */
+static __always_inline int transport_matches(const struct packet *packet,
+					     const struct fw_rule *rule)
+{
+	if ((rule->flags & FW_RULE_FLAG_TCP_FLAGS) &&
+	    (packet->protocol != PROTOCOL_TCP || !packet->has_ports ||
+	     (packet->tcp_flags & rule->tcp_mask) != rule->tcp_flags))
+		return 0;
+	if ((rule->flags & FW_RULE_FLAG_ICMP) &&
+	    (!packet->has_icmp ||
+	     !in_ports(rule->destination_ports, rule->destination_port_count, packet->icmp)))
+		return 0;
+	return 1;
+}
+
+/* What a rule asks of the link: where the packet came in, its tags and hardware addresses. */
+static __always_inline int link_matches(const struct walk *walk, const struct fw_rule *rule)
+{
+	const struct packet *packet = &walk->packet;
+	__u32 flags = rule->flags;
+
+	if ((flags & FW_RULE_FLAG_INTERFACES) &&
+	    !!(rule->interfaces & walk->groups) == !!(flags & FW_RULE_FLAG_INTERFACES_NOT))
+		return 0;
+	if ((flags & FW_RULE_FLAG_OUTER_VLAN) && !has_vlan(packet, rule->outer_vlan, 0))
+		return 0;
+	if ((flags & FW_RULE_FLAG_INNER_VLAN) && !has_vlan(packet, rule->inner_vlan, 1))
+		return 0;
+	if ((flags & FW_RULE_FLAG_SOURCE_MAC) && in_macs(&rule->source_macs, packet->source_mac) ==
+							 !!(flags & FW_RULE_FLAG_SOURCE_MAC_NOT))
+		return 0;
+	if ((flags & FW_RULE_FLAG_DESTINATION_MAC) &&
+	    in_macs(&rule->destination_macs, packet->destination_mac) ==
+		    !!(flags & FW_RULE_FLAG_DESTINATION_MAC_NOT))
+		return 0;
+	return 1;
+}
+
+/* 1 if the packet is what the rule asks for by FW_RULE_FLAGS_SELDOM. */
+__noinline int seldom_matches(const struct walk *walk, const struct fw_rule *rule)
+{
+	const struct packet *packet;
+
+	if (!walk || !rule)
+		return 0;
+	packet = &walk->packet;
+	if ((rule->flags & FW_RULE_FLAG_STATES) && !(rule->states & walk->state))
+		return 0;
+	if ((rule->flags & FW_RULE_FLAG_DSCP) && !(rule->dscps >> (packet->traffic_class >> 2) & 1))
+		return 0;
+	if ((rule->flags & FW_RULE_FLAG_LENGTH) &&
+	    (packet->ip_length < rule->length_min || packet->ip_length > rule->length_max))
+		return 0;
+	if ((rule->flags & FW_RULE_FLAG_FRAGMENTS) && !(rule->fragments & fragment_of(packet)))
+		return 0;
+	return transport_matches(packet, rule) && link_matches(walk, rule);
 }
 
 /* The cheapest and most selective fields first. */
@@ -147,6 +234,8 @@ static __always_inline int rule_matches(struct walk *walk, const struct fw_rule 
 		if (!in_ports(rule->source_ports, rule->source_port_count, packet->source_port))
 			return 0;
 	}
+	if ((rule->flags & FW_RULE_FLAGS_SELDOM) && !seldom_matches(walk, rule))
+		return 0;
 	if ((rule->flags & FW_RULE_FLAG_SOURCE) &&
 	    in_endpoint(walk, &rule->source, 1) == !!(rule->flags & FW_RULE_FLAG_SOURCE_NOT))
 		return 0;

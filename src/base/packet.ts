@@ -90,6 +90,9 @@ export interface TransportHeader {
 
 export interface IpPacket extends IpHeader, TransportHeader {
   readonly kind: "ip";
+  /** Six bytes each: views into the frame. */
+  readonly sourceMac: Uint8Array;
+  readonly destinationMac: Uint8Array;
   readonly tags: readonly VlanTag[];
 }
 
@@ -141,7 +144,8 @@ export function dissect(frame: Uint8Array): Dissected {
   if (typeof header === "string") return { kind: "malformed", reason: header, tags };
   const transport = readTransport(frame, header);
   if (typeof transport === "string") return { kind: "malformed", reason: transport, tags };
-  return { kind: "ip", tags, ...header, ...transport };
+  const macs = { destinationMac: frame.subarray(0, 6), sourceMac: frame.subarray(6, 12) };
+  return { kind: "ip", ...macs, tags, ...header, ...transport };
 }
 
 /** RFC 791. The checksum is not looked at: the network stack and the cards see to that. */

@@ -1,5 +1,6 @@
 // Interface groups: which interfaces of this host a name in policy means, and which groups a program's policy
 // really uses. Bindings and attachments follow from the use, so a group that nothing names costs nothing.
+import { compareText } from "../base/index.ts";
 
 /** An interface of the host's network namespace. */
 export interface HostInterface {
@@ -96,7 +97,8 @@ export class InterfaceGroups {
 
   /**
    * Notes that programs are needed on the group, or the interface, that a document calls `name`; returns the group's
-   * full name and how many interfaces of this host are in it. XDP and TC programs are named alike.
+   * full name and how many interfaces of this host are in it. XDP and TC programs are named alike. Without any the
+   * group is only known: alone it binds nothing.
    */
   use(
     name: string,
@@ -131,18 +133,29 @@ export class InterfaceGroups {
     return this.#tracked.get(index);
   }
 
-  /** For each interface that any used group holds: what applies there. */
+  /** For each interface that needs a program or is tracked: what applies there, by all groups that hold it. */
   bindings(): InterfaceBinding[] {
-    const found = new Map<number, { interface: HostInterface; groups: string[]; conntrack: number }>();
-    for (const name of [...this.#uses.keys()].sort()) {
+    const found = new Map<
+      number,
+      { interface: HostInterface; groups: string[]; conntrack: number; needed: boolean }
+    >();
+    for (const [name, programs] of [...this.#uses].sort(([a], [b]) => compareText(a, b))) {
       for (const member of this.#groups.get(name)?.members ?? []) {
         const conntrack = this.#tracked.get(member.index)?.slot ?? 0;
-        const binding = found.get(member.index) ?? { interface: member, groups: [], conntrack };
+        const binding = found.get(member.index) ?? {
+          interface: member,
+          groups: [],
+          conntrack,
+          needed: conntrack !== 0,
+        };
         binding.groups.push(name);
+        binding.needed ||= programs.size > 0;
         found.set(member.index, binding);
       }
     }
-    return [...found.values()].sort((a, b) => a.interface.index - b.interface.index);
+    return [...found.values()]
+      .filter(({ needed }) => needed)
+      .sort((a, b) => a.interface.index - b.interface.index);
   }
 
   /** Programs on interfaces; where groups differ in mode, a definite one wins over auto (kinds refuse conflicts). */

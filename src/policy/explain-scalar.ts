@@ -21,6 +21,7 @@ const patternCodes: Readonly<Record<string, PolicyCode>> = {
   interfaceName: "bad-interface",
   interfacePattern: "bad-interface",
   interfaces: "bad-interface",
+  groupList: "bad-interface",
   portList: "bad-port",
   country: "bad-country",
   expires: "bad-date",

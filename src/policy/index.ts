@@ -16,7 +16,10 @@ export type { Metadata, NodeSelector, PortList } from "./generated/common.ts";
 export type { Conntrack, ConntrackSpec, ConntrackTimeouts } from "./generated/conntrack.ts";
 export type {
   Firewall,
+  FirewallDscp,
   FirewallEndpoint,
+  FirewallIcmp,
+  FirewallMacs,
   FirewallMatch,
   FirewallNextHop,
   FirewallPortChoice,
@@ -24,6 +27,8 @@ export type {
   FirewallProtocol,
   FirewallRule,
   FirewallSpec,
+  FirewallState,
+  FirewallVlan,
 } from "./generated/firewall.ts";
 export type { InterfaceGroup, InterfaceGroupSpec } from "./generated/interface-group.ts";
 export type { PortSet, PortSetSpec } from "./generated/port-set.ts";

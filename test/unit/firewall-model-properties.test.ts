@@ -282,7 +282,7 @@ describe("arbitrary policies", () => {
     for (const policy of fc.sample(arbitraryPolicy, { numRuns: 40, seed: 2 })) {
       for (const name of pooledInterfaces) {
         const { judgeFrame } = model(policy, name);
-        for (const judgement of frames.map(judgeFrame)) {
+        for (const judgement of frames.map((frame) => judgeFrame(frame))) {
           seen.add(judgement.reason);
           for (const { wouldBe } of judgement.logged) seen.add(`logged ${wouldBe}`);
           if (judgement.passedOverForPorts.length > 0) seen.add("passed over");

@@ -691,13 +691,9 @@ export interface FwRule {
   readonly sourcePorts: readonly PortRange[];
   /** Bytes 224 to 255: struct port_range[8]. */
   readonly destinationPorts: readonly PortRange[];
-  /** Bytes 256 to 257: uint16. */
-  readonly outerVlan: number;
-  /** Bytes 258 to 259: uint16. */
-  readonly innerVlan: number;
-  /** Bytes 260 to 261: uint16. */
+  /** Bytes 256 to 259: uint32. */
   readonly lengthMin: number;
-  /** Bytes 262 to 263: uint16. */
+  /** Bytes 260 to 263: uint32. */
   readonly lengthMax: number;
   /** Bytes 264 to 271: uint64. */
   readonly interfaces: bigint;
@@ -725,6 +721,10 @@ export interface FwRule {
   readonly dscp: number;
   /** Bytes 371 to 371: uint8. */
   readonly reject: number;
+  /** Bytes 372 to 373: uint16. */
+  readonly outerVlan: number;
+  /** Bytes 374 to 375: uint16. */
+  readonly innerVlan: number;
 }
 
 export const fwRuleLayout = {
@@ -749,10 +749,8 @@ export const fwRuleLayout = {
     { name: "destination", offset: 128, size: 64, type: { kind: "struct", layout: fwEndpointLayout } },
     { name: "sourcePorts", offset: 192, size: 32, type: { kind: "array", element: { kind: "struct", layout: portRangeLayout }, count: 8 } },
     { name: "destinationPorts", offset: 224, size: 32, type: { kind: "array", element: { kind: "struct", layout: portRangeLayout }, count: 8 } },
-    { name: "outerVlan", offset: 256, size: 2, type: { kind: "uint", bits: 16, bigEndian: false } },
-    { name: "innerVlan", offset: 258, size: 2, type: { kind: "uint", bits: 16, bigEndian: false } },
-    { name: "lengthMin", offset: 260, size: 2, type: { kind: "uint", bits: 16, bigEndian: false } },
-    { name: "lengthMax", offset: 262, size: 2, type: { kind: "uint", bits: 16, bigEndian: false } },
+    { name: "lengthMin", offset: 256, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "lengthMax", offset: 260, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
     { name: "interfaces", offset: 264, size: 8, type: { kind: "uint", bits: 64, bigEndian: false } },
     { name: "dscps", offset: 272, size: 8, type: { kind: "uint", bits: 64, bigEndian: false } },
     { name: "sourceMacs", offset: 280, size: 32, type: { kind: "struct", layout: fwMacsLayout } },
@@ -766,7 +764,8 @@ export const fwRuleLayout = {
     { name: "documentId", offset: 368, size: 2, type: { kind: "uint", bits: 16, bigEndian: false } },
     { name: "dscp", offset: 370, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
     { name: "reject", offset: 371, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
-    { name: "reserved", offset: 372, size: 4, type: { kind: "bytes", length: 4 }, padding: true },
+    { name: "outerVlan", offset: 372, size: 2, type: { kind: "uint", bits: 16, bigEndian: false } },
+    { name: "innerVlan", offset: 374, size: 2, type: { kind: "uint", bits: 16, bigEndian: false } },
   ],
 } as const satisfies StructLayout;
 
@@ -790,8 +789,6 @@ export const fwRuleCodec: StructCodec<FwRule> = defineCodec<FwRule>(fwRuleLayout
     fields.destination.write(bytes, at, value.destination);
     fields.sourcePorts.write(bytes, at, value.sourcePorts);
     fields.destinationPorts.write(bytes, at, value.destinationPorts);
-    fields.outerVlan.write(bytes, at, value.outerVlan);
-    fields.innerVlan.write(bytes, at, value.innerVlan);
     fields.lengthMin.write(bytes, at, value.lengthMin);
     fields.lengthMax.write(bytes, at, value.lengthMax);
     fields.interfaces.write(bytes, at, value.interfaces);
@@ -807,6 +804,8 @@ export const fwRuleCodec: StructCodec<FwRule> = defineCodec<FwRule>(fwRuleLayout
     fields.documentId.write(bytes, at, value.documentId);
     fields.dscp.write(bytes, at, value.dscp);
     fields.reject.write(bytes, at, value.reject);
+    fields.outerVlan.write(bytes, at, value.outerVlan);
+    fields.innerVlan.write(bytes, at, value.innerVlan);
   },
   read: (bytes, at) => ({
     groups: fields.groups.read(bytes, at),
@@ -827,8 +826,6 @@ export const fwRuleCodec: StructCodec<FwRule> = defineCodec<FwRule>(fwRuleLayout
     destination: fields.destination.read(bytes, at),
     sourcePorts: fields.sourcePorts.read(bytes, at),
     destinationPorts: fields.destinationPorts.read(bytes, at),
-    outerVlan: fields.outerVlan.read(bytes, at),
-    innerVlan: fields.innerVlan.read(bytes, at),
     lengthMin: fields.lengthMin.read(bytes, at),
     lengthMax: fields.lengthMax.read(bytes, at),
     interfaces: fields.interfaces.read(bytes, at),
@@ -844,6 +841,8 @@ export const fwRuleCodec: StructCodec<FwRule> = defineCodec<FwRule>(fwRuleLayout
     documentId: fields.documentId.read(bytes, at),
     dscp: fields.dscp.read(bytes, at),
     reject: fields.reject.read(bytes, at),
+    outerVlan: fields.outerVlan.read(bytes, at),
+    innerVlan: fields.innerVlan.read(bytes, at),
   }),
 }));
 
@@ -1096,5 +1095,5 @@ export const xdpFirewallAbi = {
   ],
   maps: xdpFirewallMaps,
   programs: xdpFirewallPrograms,
-  layoutDigest: "822abec09258627599a04ce4bcf62da2fab57c6a4219ead3d9848ee24f19df60",
+  layoutDigest: "f1d1f3cbc79d95f77108b6efa0fb8f60545baaa7bd14152fe45252613b20a4e8",
 } as const satisfies GeneratedAbi;

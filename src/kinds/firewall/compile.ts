@@ -1,28 +1,16 @@
 // Firewall documents -> records of the rule table, in evaluation order. A rule becomes one record, or several
-// where its port lists are longer than a record holds; what a document says by default becomes records behind
+// where its lists are longer than a record holds; what a document says by default becomes records behind
 // all rules, so that the program has one way to decide.
-import {
-  countOf,
-  FwAction,
-  FwFamily,
-  type FwRule,
-  FwRuleFlag,
-  fwRuleCodec,
-  fwRuleLayout,
-} from "../../abi/index.ts";
-import { compareText, type PortRange } from "../../base/index.ts";
+import { FwAction, FwFamily, type FwRule, FwRuleFlag, fwRuleCodec } from "../../abi/index.ts";
+import { compareText } from "../../base/index.ts";
 import type { CompileContext, Origin } from "../../compile/index.ts";
-import { type FirewallRule, type PolicyDocument, suggestWord } from "../../policy/index.ts";
+import type { FirewallRule, PolicyDocument } from "../../policy/index.ts";
 import { compileAction } from "./actions.ts";
-import { compileEndpoint } from "./endpoint.ts";
 import { expiryOf, isExpired } from "./expiry.ts";
-import { compilePorts } from "./port-match.ts";
-import { protocolNumbers } from "./protocols.ts";
+import { allProtocols, compileMatch } from "./matches.ts";
 import { RouteCompiler } from "./routes.ts";
 import { firewallProgram, routeProgram, ruleTable } from "./tables.ts";
-
-/** Port ranges that one record holds, of source and destination each. */
-const rangesMax = countOf(fwRuleLayout, "sourcePorts");
+import { reportUnknownInterface } from "./unknown-interface.ts";
 
 type Document = PolicyDocument<"Firewall">;
 
@@ -119,56 +107,22 @@ class DocumentCompiler {
   }
 
   #addRule(rule: FirewallRule, at: Origin): void {
-    const match = rule.match ?? {};
-    const path = [...at.path, "match"];
-    const name = `${this.#document.name}/${rule.name}`;
-    const protocols = this.#protocols(rule, at);
-    const endpoint = (side: "source" | "destination") =>
-      compileEndpoint(this.#context, match[side], { at: { ...at, path: [...path, side] }, rule: name, side });
-    const source = endpoint("source");
-    const destination = endpoint("destination");
-    const ports = (field: "sourcePorts" | "destinationPorts") =>
-      compilePorts(this.#context, match[field], { ...at, path: [...path, field] });
-    const sourcePorts = ports("sourcePorts");
-    const destinationPorts = ports("destinationPorts");
+    const records = compileMatch({
+      context: this.#context,
+      rule,
+      name: `${this.#document.name}/${rule.name}`,
+      on: this.#document.spec.interfaces,
+      at: { ...at, path: [...at.path, "match"] },
+    });
     const base = this.#emptyRule(at, rule.name);
     const action = compileAction(this.#context, rule, at);
     const flags =
-      action.flags |
-      (this.audits ? FwRuleFlag.audit : 0) |
-      (rule.log === true ? FwRuleFlag.log : 0) |
-      (match.source === undefined ? 0 : FwRuleFlag.source) |
-      (match.source?.not === true ? FwRuleFlag["source-not"] : 0) |
-      (match.destination === undefined ? 0 : FwRuleFlag.destination) |
-      (match.destination?.not === true ? FwRuleFlag["destination-not"] : 0) |
-      (sourcePorts === undefined && destinationPorts === undefined ? 0 : FwRuleFlag.ports);
-    const parts = chunks(sourcePorts).length * chunks(destinationPorts).length;
-    if (parts > partsMax) {
-      const message = `"${rule.name}" names so many ranges of source and destination ports that it needs ${parts} records, more than ${partsMax}; split it or use wider ranges`;
-      this.#context.report(at, "error", "too-many-ports", message);
-      return;
-    }
+      action.flags | (this.audits ? FwRuleFlag.audit : 0) | (rule.log === true ? FwRuleFlag.log : 0);
     const routes = this.#routes.compile(rule, at, base.ruleId);
-    let part = 0;
-    for (const sourceChunk of chunks(sourcePorts)) {
-      for (const destinationChunk of chunks(destinationPorts)) {
-        this.#add(at, {
-          ...base,
-          ...action,
-          ...routes,
-          protocols,
-          source,
-          destination,
-          sourcePorts: padRanges(sourceChunk),
-          destinationPorts: padRanges(destinationChunk),
-          sourcePortCount: sourceChunk.length,
-          destinationPortCount: destinationChunk.length,
-          part: part++,
-          flags,
-          family: match.family === undefined ? FwFamily["any-ip"] : FwFamily[match.family],
-        });
-      }
-    }
+    records.forEach((fields, part) => {
+      const matchFlags = fields.flags ?? 0;
+      this.#add(at, { ...base, ...action, ...routes, ...fields, part, flags: flags | matchFlags });
+    });
   }
 
   #emptyRule(at: Origin, name: string): FwRule {
@@ -190,84 +144,10 @@ class DocumentCompiler {
       .table(ruleTable)
       .add(payload.subarray(offset, offset + size), payload, this.#context.origin(at));
   }
-
-  #protocols(rule: FirewallRule, at: Origin): Protocols {
-    const given = rule.match?.protocol;
-    if (given === undefined) return allProtocols;
-    const words: [bigint, bigint, bigint, bigint] = [0n, 0n, 0n, 0n];
-    const list = Array.isArray(given) ? given : [given];
-    const numbers = list.map((p: string | number) => (typeof p === "number" ? p : (protocolNumbers[p] ?? 0)));
-    for (const n of numbers) words[n >> 6] = (words[n >> 6] ?? 0n) | (1n << BigInt(n & 63));
-    const hidden = numbers.filter((n) => lookedThrough.includes(n));
-    if (hidden.length > 0) {
-      const message = `IPv6 is looked through to the transport, so protocol ${hidden.join(", ")} (an extension header) is not what a rule sees there; name the protocol behind it`;
-      this.#context.report(
-        { ...at, path: [...at.path, "match", "protocol"] },
-        "warning",
-        "looked-through",
-        message,
-      );
-    }
-    const ports = rule.match?.sourcePorts ?? rule.match?.destinationPorts;
-    if (
-      ports !== undefined &&
-      !numbers.every((n) => n === protocolNumbers["tcp"] || n === protocolNumbers["udp"])
-    ) {
-      const message = `only TCP and UDP have ports; write "protocol: tcp", "protocol: udp" or both, or leave the ports out`;
-      this.#context.report(
-        { ...at, path: [...at.path, "match", "protocol"] },
-        "error",
-        "ports-need-tcp-or-udp",
-        message,
-      );
-    }
-    return words;
-  }
 }
-
-/** An interface may appear later, so this is no error; but a group's name may also be mistyped. */
-function reportUnknownInterface(context: CompileContext, name: string, at: Origin): void {
-  const closest = suggestWord(
-    name,
-    context.policy.byKind("InterfaceGroup").map((group) => group.name),
-  );
-  if (closest === undefined && !context.groups.knowsHost) return;
-  const where = context.groups.knowsHost ? " and no interface of that name on this host" : "";
-  const hint =
-    closest === undefined ? "an interface is taken up when it appears" : `did you mean "${closest}"?`;
-  const message = `there is no InterfaceGroup "${name}"${where}; ${hint}`;
-  context.report(at, "warning", "unknown-interface", message);
-}
-
-type Protocols = FwRule["protocols"];
-
-/** IPv6 extension headers that cannot be matched: hop-by-hop, routing, fragment, destination options. */
-const lookedThrough: readonly number[] = [0, 43, 44, 60];
-
-/** Records that one rule may become: lists of ports on both sides multiply. */
-const partsMax = 256;
 
 /** Asks for nothing, sets nothing, limits nothing. */
 const blankRule = fwRuleCodec.decode(new Uint8Array(fwRuleCodec.size));
-
-const allProtocols: Protocols = [
-  0xffffffffffffffffn,
-  0xffffffffffffffffn,
-  0xffffffffffffffffn,
-  0xffffffffffffffffn,
-];
-
-/** Pieces of at most `rangesMax` ranges; one empty piece stands for "any port". */
-function chunks(ranges: readonly PortRange[] | undefined): readonly (readonly PortRange[])[] {
-  if (ranges === undefined) return [[]];
-  const pieces: PortRange[][] = [];
-  for (let i = 0; i < ranges.length; i += rangesMax) pieces.push(ranges.slice(i, i + rangesMax));
-  return pieces;
-}
-
-function padRanges(ranges: readonly PortRange[]): PortRange[] {
-  return Array.from({ length: rangesMax }, (_, i) => ranges[i] ?? { first: 0, last: 0 });
-}
 
 /** Enforcing documents that share an interface must say the same for packets that no rule decides. */
 function reportConflicts(context: CompileContext, documents: readonly Document[]): void {

@@ -45,8 +45,8 @@ export interface Judgement {
   /** What the packet is of the one that was sent; `whole` too where it was not read as an IP packet. */
   readonly fragment: "whole" | "first" | "later";
   /**
-   * Rules that a later fragment of TCP or UDP meets in all but the ports, which it does not have. They did not
-   * match, although they would match the packet that was sent.
+   * Rules that a later fragment meets in all but the ports, TCP flags or type of ICMP, which it does not have. They
+   * did not match, although they may match the packet that was sent.
    */
   readonly passedOverForPorts: readonly RuleReference[];
 }

@@ -4,7 +4,6 @@ import {
   type Address,
   bug,
   type Family,
-  type IpPacket,
   type Prefix,
   parsePrefix,
   prefixContains,
@@ -16,29 +15,20 @@ import type {
   FirewallProtocol,
   FirewallRule,
 } from "../../policy/index.ts";
+import {
+  type DescribedPacket,
+  dscpNumber,
+  type FieldTest,
+  type PacketState,
+  packetTests,
+  type TransportTest,
+  transportTests,
+} from "./model-fields.ts";
 import type { SetLookup } from "./model-policy.ts";
 import { type ParsedRoutes, parseRoutes } from "./model-routes.ts";
 
 /** What a rule says about the answer to packets that it rejects. */
 export type RejectWord = NonNullable<FirewallRule["reject"]>;
-
-/** An IP packet as far as rules can see it: read from a frame, or described by a person. */
-export type DescribedPacket = Pick<
-  IpPacket,
-  | "family"
-  | "source"
-  | "destination"
-  | "protocol"
-  | "fragment"
-  | "laterFragment"
-  | "sourcePort"
-  | "destinationPort"
-> &
-  Partial<Pick<IpPacket, "extensionHeaders" | "hopLimit" | "tcpFlags" | "icmpType">> & {
-    /** Absent: addresses of single hosts. */
-    readonly sourceMac?: Uint8Array;
-    readonly destinationMac?: Uint8Array;
-  };
 
 /** A rule with its texts parsed; an absent field matches every packet. */
 export interface ParsedRule {
@@ -52,12 +42,12 @@ export interface ParsedRule {
   readonly protocols?: readonly number[];
   readonly source?: ParsedEndpoint;
   readonly destination?: ParsedEndpoint;
-  readonly sourcePorts?: ParsedPorts;
-  readonly destinationPorts?: ParsedPorts;
+  readonly packet: readonly FieldTest[];
+  readonly transport: readonly TransportTest[];
   readonly routes: ParsedRoutes;
 }
 
-/** `no-ports`: the rule asks for ports of a later fragment of TCP or UDP, and all else matches. */
+/** `no-ports`: the rule asks for ports, TCP flags or types of ICMP of a later fragment, and all else matches. */
 export type RuleMatch = "yes" | "no" | "no-ports";
 
 interface ParsedEndpoint {
@@ -85,39 +75,42 @@ const protocolNumbers = {
 
 /** Parses a rule of a valid document. */
 export function parseRule(rule: FirewallRule, sets: SetLookup): ParsedRule {
-  const { family, protocol, source, destination, sourcePorts, destinationPorts } = rule.match ?? {};
+  const match = rule.match ?? {};
+  const { family, protocol, source, destination, sourcePorts, destinationPorts } = match;
   return {
     name: rule.name,
     action: rule.action,
     log: rule.log ?? false,
     reject: rule.reject ?? "auto",
     ...(rule.mark !== undefined && { mark: rule.mark }),
-    ...(rule.dscp !== undefined && { dscp: parseDscp(rule.dscp) }),
+    ...(rule.dscp !== undefined && { dscp: dscpNumber(rule.dscp) }),
     routes: parseRoutes(rule),
     ...(family !== undefined && { family: family === "ipv4" ? 4 : 6 }),
     ...(protocol !== undefined && { protocols: parseProtocols(protocol) }),
     ...(source !== undefined && { source: parseEndpoint(source, sets) }),
     ...(destination !== undefined && { destination: parseEndpoint(destination, sets) }),
-    ...(sourcePorts !== undefined && { sourcePorts: parsePorts(sourcePorts, sets) }),
-    ...(destinationPorts !== undefined && { destinationPorts: parsePorts(destinationPorts, sets) }),
+    packet: packetTests(match),
+    transport: [
+      ...transportTests(match),
+      ...(sourcePorts === undefined ? [] : [portTest(parsePorts(sourcePorts, sets), "sourcePort")]),
+      ...(destinationPorts === undefined
+        ? []
+        : [portTest(parsePorts(destinationPorts, sets), "destinationPort")]),
+    ],
   };
 }
 
-export function matchRule(rule: ParsedRule, packet: DescribedPacket): RuleMatch {
+export function matchRule(rule: ParsedRule, packet: DescribedPacket, state: PacketState): RuleMatch {
   const { family } = packet;
   if (rule.family !== undefined && rule.family !== family) return "no";
   if (rule.protocols !== undefined && !protocolMatches(rule.protocols, packet)) return "no";
   if (!endpointMatches(rule.source, { family, bytes: packet.source })) return "no";
   if (!endpointMatches(rule.destination, { family, bytes: packet.destination })) return "no";
-  if (rule.sourcePorts === undefined && rule.destinationPorts === undefined) return "yes";
+  if (!rule.packet.every((test) => test(packet, state))) return "no";
 
-  const isPortProtocol = packet.protocol === protocolNumbers.tcp || packet.protocol === protocolNumbers.udp;
-  if (!isPortProtocol) return "no";
-  if (packet.laterFragment) return "no-ports";
-  return portsMatch(rule.sourcePorts, packet.sourcePort) &&
-    portsMatch(rule.destinationPorts, packet.destinationPort)
-    ? "yes"
-    : "no";
+  if (!rule.transport.every(({ isOf }) => isOf(packet))) return "no";
+  if (rule.transport.length > 0 && packet.laterFragment) return "no-ports";
+  return rule.transport.every(({ test }) => test(packet, state)) ? "yes" : "no";
 }
 
 /** IPv6 is looked through to the transport, so an authentication header is met on the way and counts too. */
@@ -136,20 +129,12 @@ function endpointMatches(endpoint: ParsedEndpoint | undefined, address: Address)
   return isHeld !== not;
 }
 
-/** A port that nobody stated (a description may leave it out) meets no range and no negated range. */
-function portsMatch(ports: ParsedPorts | undefined, port: number | undefined): boolean {
-  if (ports === undefined) return true;
-  if (port === undefined) return false;
-  return ports.ranges.some(({ first, last }) => first <= port && port <= last) !== ports.not;
-}
-
-/** cs0 to cs7, af11 to af43 (class and drop precedence), ef, le. */
-function parseDscp(dscp: NonNullable<FirewallRule["dscp"]>): number {
-  if (typeof dscp === "number") return dscp;
-  if (dscp === "ef") return 46;
-  if (dscp === "le") return 1;
-  const [upper = 0, lower = 0] = dscp.slice(2).split("").map(Number);
-  return upper * 8 + lower * 2;
+function portTest({ ranges, not }: ParsedPorts, side: "sourcePort" | "destinationPort"): TransportTest {
+  return {
+    isOf: ({ protocol }) => protocol === protocolNumbers.tcp || protocol === protocolNumbers.udp,
+    test: ({ [side]: port }) =>
+      port !== undefined && ranges.some(({ first, last }) => first <= port && port <= last) !== not,
+  };
 }
 
 function parseProtocols(protocol: FirewallProtocol | readonly FirewallProtocol[]): number[] {

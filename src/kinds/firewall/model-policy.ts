@@ -40,7 +40,7 @@ export interface ModelInput {
   readonly now: number;
 }
 
-/** A Firewall document in force on the interface, with the rules that are in force. */
+/** A Firewall document in force on the interface, with the rules that are in force there. */
 export interface BoundDocument {
   readonly name: string;
   readonly mode: "enforce" | "audit";
@@ -71,7 +71,7 @@ export function bindInterface(input: ModelInput): Binding | undefined {
     documents: documents.map(({ metadata, spec }) => ({
       name: metadata.name,
       mode: spec.mode ?? "enforce",
-      rules: spec.rules.filter((rule) => isInForce(rule, input.now)),
+      rules: spec.rules.filter((rule) => isInForce(rule, input.now) && isForInterface(rule, input)),
       auditedDefault: spec.mode === "audit" ? spec.default : undefined,
       auditedNonIp: spec.mode === "audit" ? spec.nonIp : undefined,
     })),
@@ -105,14 +105,23 @@ export function lookUpSets(input: ModelInput): SetLookup {
 }
 
 function appliesToInterface(document: Content<Firewall>, input: ModelInput): boolean {
-  return document.spec.interfaces.some((name) => {
-    // A group that does not select this host is not there, and its name means an interface like any other.
-    const group = input.policy.interfaceGroups.find(
-      (candidate) => candidate.metadata.name === name && isSelected(candidate, input),
-    );
-    if (group === undefined) return name === input.interfaceName;
-    return group.spec.interfaces.some((pattern) => matchesPattern(pattern, input.interfaceName));
-  });
+  return document.spec.interfaces.some((name) => holdsInterface(name, input));
+}
+
+function isForInterface(rule: FirewallRule, input: ModelInput): boolean {
+  const given = rule.match?.interfaces;
+  if (given === undefined) return true;
+  const { groups, not = false } = "groups" in given ? given : { groups: given };
+  return groups.some((name) => holdsInterface(name, input)) !== not;
+}
+
+function holdsInterface(name: string, input: ModelInput): boolean {
+  // A group that does not select this host is not there, and its name means an interface like any other.
+  const group = input.policy.interfaceGroups.find(
+    (candidate) => candidate.metadata.name === name && isSelected(candidate, input),
+  );
+  if (group === undefined) return name === input.interfaceName;
+  return group.spec.interfaces.some((pattern) => matchesPattern(pattern, input.interfaceName));
 }
 
 /** `*` stands for any characters, none included; the whole name must match. */

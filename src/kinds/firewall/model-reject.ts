@@ -1,6 +1,7 @@
 // Whether and how the sender of a rejected packet is answered, after the standards: RFC 1122 (3.2.2), RFC 1812
 // (4.3.2.7), RFC 4443 (2.4) and RFC 9293 (3.10.7.1).
-import type { DescribedPacket, RejectWord } from "./model-match.ts";
+import type { DescribedPacket } from "./model-fields.ts";
+import type { RejectWord } from "./model-match.ts";
 
 /** `tcp-reset`, or an error of ICMP or ICMPv6. */
 export type Answer = Exclude<RejectWord, "auto">;

@@ -2,8 +2,8 @@
 // compiles them.
 import { bug, type Family, parseAddress } from "../../base/index.ts";
 import type { FirewallRule } from "../../policy/index.ts";
+import type { DescribedPacket } from "./model-fields.ts";
 import type { Judgement, RouteReference } from "./model-judgement.ts";
-import type { DescribedPacket } from "./model-match.ts";
 
 /** Routes of a rule with their texts parsed; an absent field asks for nothing. */
 export interface ParsedRoutes {

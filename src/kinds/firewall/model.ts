@@ -3,14 +3,9 @@
 // of the compiled tables and of the C program, whose names for reasons are all that it knows of them, or a shared
 // mistake would go unseen.
 import { dissect } from "../../base/index.ts";
+import type { DescribedPacket, PacketState } from "./model-fields.ts";
 import type { Judgement, LoggedRule, RuleReference } from "./model-judgement.ts";
-import {
-  type DescribedPacket,
-  matchRule,
-  type ParsedRule,
-  parseRule,
-  type RejectWord,
-} from "./model-match.ts";
+import { matchRule, type ParsedRule, parseRule, type RejectWord } from "./model-match.ts";
 import {
   bindInterface,
   lookUpSets,
@@ -21,6 +16,7 @@ import {
 import { answerTo } from "./model-reject.ts";
 import { followRoutes } from "./model-routes.ts";
 
+export type { DescribedPacket, PacketState } from "./model-fields.ts";
 export type {
   DecidingRule,
   Judgement,
@@ -28,16 +24,15 @@ export type {
   RouteReference,
   RuleReference,
 } from "./model-judgement.ts";
-export type { DescribedPacket } from "./model-match.ts";
 export type { ModelInput, ModelPolicy, Verdict } from "./model-policy.ts";
 export type { Answer } from "./model-reject.ts";
 
-/** Judges packets that arrive on one interface under one policy at one time. */
+/** Judges packets that arrive on one interface under one policy at one time; they begin a connection by default. */
 export interface FirewallModel {
   /** Any bytes, beginning with the Ethernet header. */
-  judgeFrame(frame: Uint8Array): Judgement;
+  judgeFrame(frame: Uint8Array, state?: PacketState): Judgement;
   /** An IP packet that is described rather than sent; it is taken to be well formed. */
-  judgePacket(packet: DescribedPacket): Judgement;
+  judgePacket(packet: DescribedPacket, state?: PacketState): Judgement;
 }
 
 /** A binding whose rules are parsed. */
@@ -73,8 +68,8 @@ export function prepareModel(input: ModelInput): FirewallModel {
     })),
   };
   return {
-    judgeFrame: (frame) => judgeFrame(binding, frame),
-    judgePacket: (packet) => judgePacket(binding, packet),
+    judgeFrame: (frame, state = "new") => judgeFrame(binding, frame, state),
+    judgePacket: (packet, state = "new") => judgePacket(binding, packet, state),
   };
 }
 
@@ -83,7 +78,7 @@ export function judge(input: ModelInput, frame: Uint8Array): Judgement {
   return prepareModel(input).judgeFrame(frame);
 }
 
-function judgeFrame(binding: ModelBinding, frame: Uint8Array): Judgement {
+function judgeFrame(binding: ModelBinding, frame: Uint8Array, state: PacketState): Judgement {
   const dissected = dissect(frame);
   switch (dissected.kind) {
     case "malformed":
@@ -96,15 +91,11 @@ function judgeFrame(binding: ModelBinding, frame: Uint8Array): Judgement {
         ),
       };
     case "ip":
-      return judgePacket(binding, {
-        ...dissected,
-        destinationMac: frame.subarray(0, 6),
-        sourceMac: frame.subarray(6, 12),
-      });
+      return judgePacket(binding, dissected, state);
   }
 }
 
-function judgePacket(binding: ModelBinding, packet: DescribedPacket): Judgement {
+function judgePacket(binding: ModelBinding, packet: DescribedPacket, state: PacketState): Judgement {
   const logged: LoggedRule[] = [];
   const passedOverForPorts: RuleReference[] = [];
   const settle = (end: End): Judgement => ({
@@ -117,7 +108,7 @@ function judgePacket(binding: ModelBinding, packet: DescribedPacket): Judgement 
     let decided = false;
     for (const rule of document.rules) {
       const reference: RuleReference = { document: document.name, rule: rule.name };
-      const match = matchRule(rule, packet);
+      const match = matchRule(rule, packet, state);
       if (match === "no-ports") passedOverForPorts.push(reference);
       if (match !== "yes") continue;
       if (rule.action === "log") {

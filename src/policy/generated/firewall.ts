@@ -39,6 +39,56 @@ export type FirewallProtocol = ("tcp" | "udp" | "icmp" | "icmpv6" | "esp" | "ah"
  */
 export type FirewallPorts = PortList | FirewallPortChoice;
 /**
+ * A type by name or number: echo-request, 8; or a type with one code of it: { type: destination-unreachable, code: 4 }.
+ */
+export type FirewallIcmp =
+  | FirewallIcmpType
+  | {
+      readonly type: FirewallIcmpType;
+      /**
+       * From 0 to 255.
+       */
+      readonly code: number;
+    };
+/**
+ * A type of ICMP or ICMPv6 by name or number.
+ */
+export type FirewallIcmpType = number | string;
+/**
+ * new, established, related or invalid.
+ */
+export type FirewallState = "new" | "established" | "related" | "invalid";
+/**
+ * none: there is no such tag. any: there is one. A number from 0 to 4095: there is one with this id.
+ */
+export type FirewallVlan = ("none" | "any") | number;
+/**
+ * Hardware addresses of which one must match, or an object that negates them.
+ */
+export type FirewallMacs =
+  | FirewallMacList
+  | {
+      readonly macs: FirewallMacList;
+      /**
+       * Match frames whose address is none of these, of which there may be four.
+       */
+      readonly not?: boolean;
+    };
+/**
+ * Hardware addresses: 02:00:5e:10:00:01.
+ *
+ * @minItems 1
+ * @maxItems 64
+ */
+export type FirewallMacList = readonly string[];
+/**
+ * Names of InterfaceGroup documents, or of interfaces: without spaces, slashes, colons and *.
+ *
+ * @minItems 1
+ * @maxItems 64
+ */
+export type FirewallGroupList = readonly string[];
+/**
  * The address of the neighbour that packets go to, or one of each family. Without any the host's routes through the interface say; with one, packets of the other family are dropped.
  */
 export type FirewallNextHop = string | readonly string[];
@@ -154,6 +204,56 @@ export interface FirewallMatch {
   readonly destination?: FirewallEndpoint;
   readonly sourcePorts?: FirewallPorts;
   readonly destinationPorts?: FirewallPorts;
+  /**
+   * TCP flags as match/mask: syn/syn,ack means that of SYN and ACK only SYN is set; syn,ack without a mask that both are; none/all that no flag is.
+   */
+  readonly tcpFlags?: string;
+  /**
+   * Types of ICMP or ICMPv6, of which one must match; needs the protocol icmp or icmpv6, which says what the names mean.
+   *
+   * @minItems 1
+   * @maxItems 64
+   */
+  readonly icmp?: readonly FirewallIcmp[];
+  /**
+   * Bytes of the IP packet, its header included, padding not: 1500, "40-1500".
+   */
+  readonly length?: number | string;
+  /**
+   * none: the packet is whole. first and later: that fragment of one that is not. any: any fragment.
+   */
+  readonly fragment?: "none" | "first" | "later" | "any";
+  /**
+   * A DSCP by name or number, or a list of which one must match.
+   */
+  readonly dscp?: FirewallDscp | readonly FirewallDscp[];
+  /**
+   * What the packet is to the connections that are known, or a list of which one must match.
+   */
+  readonly state?: FirewallState | readonly FirewallState[];
+  /**
+   * The VLAN of the outer tag, or outer and inner tag of a frame that may have two.
+   */
+  readonly vlan?:
+    | FirewallVlan
+    | {
+        readonly outer?: FirewallVlan;
+        readonly inner?: FirewallVlan;
+      };
+  readonly sourceMac?: FirewallMacs;
+  readonly destinationMac?: FirewallMacs;
+  /**
+   * Of the document's interfaces only those in these groups, or, with not, those in none of them.
+   */
+  readonly interfaces?:
+    | FirewallGroupList
+    | {
+        readonly groups: FirewallGroupList;
+        /**
+         * Match packets to interfaces that are in none of the groups.
+         */
+        readonly not?: boolean;
+      };
 }
 /**
  * Addresses: a packet matches if any of the prefixes or sets holds its address, or, with not, if none does.
