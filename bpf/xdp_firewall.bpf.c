@@ -253,6 +253,10 @@ static __always_inline int judge(struct xdp_md *ctx)
 		return drop(&walk, FW_REASON_INTERNAL_ERROR);
 	walk.groups = binding.groups;
 	walk.state = CONNECTION_STATE_NEW;
+#ifdef PENSTOCK_STATE_BY_QUEUE
+	/* A build for comparing rules with a model of them: who runs it says what the packet is. */
+	walk.state = 1 << (ctx->rx_queue_index & 3);
+#endif
 	walk.events_per_second = settings->events_per_second;
 
 	reason = parse_packet(ctx, &walk.packet);

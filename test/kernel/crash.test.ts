@@ -10,6 +10,7 @@ describeKernel("an agent that is killed with SIGKILL", () => {
   }, async () => {
     const report = await stressCrash({
       seconds: undefined,
+      packets: undefined,
       seed: 4,
       every: 12,
       recoverFrom: [0.5],

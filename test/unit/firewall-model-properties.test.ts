@@ -11,9 +11,12 @@ import { prepareModel } from "../../src/kinds/firewall/model.ts";
 import {
   type Firewall,
   type FirewallEndpoint,
+  type FirewallMacs,
+  type FirewallMatch,
   type FirewallPortChoice,
   type FirewallPorts,
   type FirewallRule,
+  type FirewallVlan,
   parsePolicy,
 } from "../../src/policy/index.ts";
 import {
@@ -32,9 +35,9 @@ const model = (policy: PolicyDocuments, interfaceName: string) =>
 
 // ---- The bare definition
 
-function applies(document: Firewall, interfaceName: string, policy: PolicyDocuments): boolean {
+function namesInterface(names: readonly string[], interfaceName: string, policy: PolicyDocuments): boolean {
   const groups = new Map(policy.interfaceGroups.map((group) => [group.metadata.name, group.spec.interfaces]));
-  return document.spec.interfaces.some((name) =>
+  return names.some((name) =>
     (groups.get(name) ?? [name]).some((pattern) =>
       new RegExp(`^${pattern.split("*").join("[^/]*")}$`).test(interfaceName),
     ),
@@ -78,6 +81,81 @@ function allows(
   return held !== not;
 }
 
+const bitsOf = (text: string) =>
+  text
+    .split(",")
+    .map((flag) => 1 << "fin,syn,rst,psh,ack,urg,ece,cwr,all,none".split(",").indexOf(flag))
+    .reduce((sum, bit) => sum | (bit === 256 ? 255 : bit & 255), 0);
+
+const dscps: Record<string, number> = { cs0: 0, cs1: 8, cs7: 56, af11: 10, af43: 38, ef: 46, le: 1 };
+
+/** Type numbers of the two families. */
+const icmpTypes: Record<string, readonly [number, number]> = {
+  "echo-request": [8, 128],
+  "destination-unreachable": [3, 1],
+  "time-exceeded": [11, 3],
+  redirect: [5, 137],
+  "timestamp-request": [13, -1],
+  "packet-too-big": [-1, 2],
+  "neighbor-solicitation": [-1, 135],
+};
+
+function fitsTransport({ tcpFlags, icmp }: FirewallMatch, packet: IpPacket): boolean {
+  if (tcpFlags !== undefined) {
+    const [value = "", mask = value] = tcpFlags.split("/");
+    // Only TCP has flags, and a later fragment has none.
+    if (packet.tcpFlags === undefined || (packet.tcpFlags & bitsOf(mask)) !== bitsOf(value)) return false;
+  }
+  if (icmp === undefined) return true;
+  return icmp.some((item) => {
+    const { type, code = packet.icmpCode } = typeof item === "object" ? item : { type: item };
+    const number = typeof type === "number" ? type : icmpTypes[type]?.[packet.family === 4 ? 0 : 1];
+    return packet.icmpType !== undefined && number === packet.icmpType && code === packet.icmpCode;
+  });
+}
+
+function fitsPacket(match: FirewallMatch, packet: IpPacket): boolean {
+  const [low = 0, high = low] = `${match.length ?? "0-99999"}`.split("-").map(Number);
+  const states = [match.state ?? "new"].flat();
+  const dscp = [match.dscp ?? packet.dscp].flat().map((item) => dscps[item] ?? item);
+  const kinds = packet.laterFragment ? ["later", "any"] : packet.fragment ? ["first", "any"] : ["none"];
+  return (
+    states.includes("new") &&
+    dscp.includes(packet.dscp) &&
+    low <= packet.l3Length &&
+    packet.l3Length <= high &&
+    (match.fragment === undefined || kinds.includes(match.fragment))
+  );
+}
+
+function fitsLink(match: FirewallMatch, packet: IpPacket): boolean {
+  const { vlan = {} } = match;
+  const asked = typeof vlan === "object" ? vlan : { outer: vlan };
+  const fits = (word: FirewallVlan | undefined, tag: { readonly vid: number } | undefined) =>
+    word === undefined || (tag === undefined ? ["none"] : ["any", tag.vid]).includes(word);
+  const isOne = (macs: FirewallMacs | undefined, bytes: Uint8Array) => {
+    if (macs === undefined) return true;
+    const { macs: list, not = false } = "macs" in macs ? macs : { macs };
+    const found = list.some(
+      (mac) => mac.replaceAll(":", "").toLowerCase() === Buffer.from(bytes).toString("hex"),
+    );
+    return not ? !found : found;
+  };
+  return (
+    fits(asked.outer, packet.tags[0]) &&
+    fits(asked.inner, packet.tags[1]) &&
+    isOne(match.sourceMac, packet.sourceMac) &&
+    isOne(match.destinationMac, packet.destinationMac)
+  );
+}
+
+function isOn(match: FirewallMatch, interfaceName: string, policy: PolicyDocuments): boolean {
+  if (match.interfaces === undefined) return true;
+  const { groups, not = false } =
+    "groups" in match.interfaces ? match.interfaces : { groups: match.interfaces };
+  return not !== namesInterface(groups, interfaceName, policy);
+}
+
 const numbers: Record<string, number> = {
   tcp: 6,
   udp: 17,
@@ -101,6 +179,9 @@ function matches(rule: FirewallRule, packet: IpPacket, policy: PolicyDocuments):
       [packet.protocol, ...packet.extensionHeaders.filter((type) => type === 51)].some((n) =>
         protocols.includes(n),
       )) &&
+    fitsTransport(match, packet) &&
+    fitsPacket(match, packet) &&
+    fitsLink(match, packet) &&
     allows(packet, packet.sourcePort, match.sourcePorts, policy) &&
     allows(packet, packet.destinationPort, match.destinationPorts, policy) &&
     holds(match.source, packet.source, policy) &&
@@ -117,7 +198,9 @@ function withAuditedDefault({ mode, rules, default: verdict }: Firewall["spec"])
 
 /** What decides, and what is recorded before it. */
 function bareFirstMatch(policy: PolicyDocuments, interfaceName: string, packet: IpPacket) {
-  const documents = policy.firewalls.filter((document) => applies(document, interfaceName, policy));
+  const documents = policy.firewalls.filter(({ spec }) =>
+    namesInterface(spec.interfaces, interfaceName, policy),
+  );
   const hits = documents
     .flatMap(({ metadata, spec }) =>
       withAuditedDefault(spec).map((rule, index) => ({
@@ -127,7 +210,7 @@ function bareFirstMatch(policy: PolicyDocuments, interfaceName: string, packet: 
         rank: `${String(spec.order ?? 100).padStart(5, "0")} ${metadata.name.padEnd(63, " ")} ${String(index).padStart(5, "0")}`,
       })),
     )
-    .filter(({ rule }) => matches(rule, packet, policy))
+    .filter(({ rule }) => matches(rule, packet, policy) && isOn(rule.match ?? {}, interfaceName, policy))
     .sort((a, b) => (a.rank < b.rank ? -1 : 1));
   const isDecision = (hit: (typeof hits)[number]) => hit.rule.action !== "log";
   const decider = hits.find((hit) => !hit.audit && isDecision(hit));
