@@ -1,24 +1,35 @@
 // The question that `explain` answers: a packet, described in words or given as bytes, on an interface. It comes
 // from the command line or over the agent's socket, and is checked in both places by the same rules.
 import { parseAddress } from "../base/index.ts";
+import type { PacketState } from "../kinds/firewall/index.ts";
+import { type FieldWords, parseFields, parseState, type QuestionFields } from "./question-fields.ts";
 import { UsageError } from "./usage.ts";
 
+/** A packet that is described; what is null or absent is not known. */
+export interface DescribedQuestion extends QuestionFields {
+  readonly kind: "described";
+  readonly interface: string;
+  readonly state: PacketState;
+  readonly protocol: number;
+  readonly protocolName: string;
+  readonly source: string;
+  readonly destination: string;
+  readonly sourcePort: number | null;
+  readonly destinationPort: number | null;
+  readonly fragment: "whole" | "first" | "later";
+}
+
 export type Question =
+  | DescribedQuestion
   | {
-      readonly kind: "described";
+      readonly kind: "frame";
       readonly interface: string;
-      readonly protocol: number;
-      readonly protocolName: string;
-      readonly source: string;
-      readonly destination: string;
-      readonly sourcePort: number | null;
-      readonly destinationPort: number | null;
-      readonly fragment: "whole" | "first" | "later";
-    }
-  | { readonly kind: "frame"; readonly interface: string; readonly frame: string };
+      readonly state: PacketState;
+      readonly frame: string;
+    };
 
 /** The options of `explain`, as they are typed. */
-export interface QuestionWords {
+export interface QuestionWords extends FieldWords {
   readonly interface?: string;
   readonly protocol?: string;
   readonly source?: string;
@@ -26,6 +37,7 @@ export interface QuestionWords {
   readonly sourcePort?: string;
   readonly destinationPort?: string;
   readonly fragment?: string;
+  readonly state?: string;
   readonly packet?: string;
 }
 
@@ -36,7 +48,15 @@ const fields = [
   "destination",
   "sourcePort",
   "destinationPort",
+  "tcpFlags",
+  "icmp",
   "fragment",
+  "dscp",
+  "length",
+  "vlan",
+  "sourceMac",
+  "destinationMac",
+  "state",
   "packet",
 ] as const;
 
@@ -69,7 +89,9 @@ export function readWords(raw: unknown): QuestionWords {
 export function parseQuestion(words: QuestionWords): Question {
   const name = words.interface;
   if (name === undefined || name === "") throw wrong("it names no interface", "Add --interface NAME");
-  if (words.packet !== undefined) return { kind: "frame", interface: name, frame: parseFrame(words.packet) };
+  const state = parseState(words.state);
+  if (words.packet !== undefined)
+    return { kind: "frame", interface: name, state, frame: parseFrame(words.packet) };
   const { source, destination, fragment = "whole" } = words;
   if (words.protocol === undefined || source === undefined || destination === undefined) {
     throw wrong(
@@ -80,13 +102,14 @@ export function parseQuestion(words: QuestionWords): Question {
   if (fragment !== "whole" && fragment !== "first" && fragment !== "later") {
     throw wrong(`${fragment} is no kind of fragment`, "Write --fragment whole, first or later");
   }
-  checkAddresses(source, destination);
+  const family = familyOf(source, destination);
   const protocol = parseProtocol(words.protocol);
   const hasPorts = (protocol === 6 || protocol === 17) && fragment !== "later";
   const port = (option: string, text: string | undefined) => parsePort(option, text, hasPorts);
   return {
     kind: "described",
     interface: name,
+    state,
     protocol,
     protocolName: words.protocol,
     source,
@@ -94,18 +117,20 @@ export function parseQuestion(words: QuestionWords): Question {
     sourcePort: port("--source-port", words.sourcePort),
     destinationPort: port("--destination-port", words.destinationPort),
     fragment,
+    ...parseFields(words, { family, protocol, fragment }),
   };
 }
 
-function checkAddresses(source: string, destination: string): void {
-  const families = [source, destination].map((text) => {
+function familyOf(source: string, destination: string): 4 | 6 {
+  const [one = 4, other = one] = [source, destination].map((text) => {
     const parsed = parseAddress(text);
     if (!parsed.ok) throw wrong(parsed.message, "Write addresses such as 192.0.2.1 or 2001:db8::1");
     return parsed.value.family;
   });
-  if (families[0] !== families[1]) {
+  if (one !== other) {
     throw wrong("one address is IPv4 and the other IPv6", "Write two addresses of one family");
   }
+  return one;
 }
 
 function parseProtocol(text: string): number {

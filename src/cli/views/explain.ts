@@ -2,14 +2,17 @@
 import { formatAddress, type PolicyFile, parseAddress } from "../../base/index.ts";
 import {
   type DescribedPacket,
+  dscpNumbers,
   type Judgement,
   type ModelInput,
+  nameOfNumber,
+  nameTcpFlags,
   prepareModel,
   type RouteReference,
   type RuleReference,
 } from "../../kinds/firewall/index.ts";
 import type { PolicyDocument, PolicySet } from "../../policy/index.ts";
-import type { Question } from "../question.ts";
+import type { DescribedQuestion, Question } from "../question.ts";
 import type { Style } from "../style.ts";
 import { plain, plainLines } from "../text.ts";
 
@@ -87,33 +90,46 @@ export function explainPacket(question: Question, input: ExplainInput): ExplainV
 function judgeWith(model: ModelInput, question: Question): Judgement {
   const prepared = prepareModel(model);
   return question.kind === "frame"
-    ? prepared.judgeFrame(Buffer.from(question.frame, "hex"))
-    : prepared.judgePacket(packetOf(question));
+    ? prepared.judgeFrame(Buffer.from(question.frame, "hex"), question.state)
+    : prepared.judgePacket(packetOf(question), question.state);
 }
 
-function packetOf(question: Question & { readonly kind: "described" }): DescribedPacket {
-  const { protocol, sourcePort, destinationPort, fragment } = question;
+function packetOf(question: DescribedQuestion): DescribedPacket {
+  const { protocol, sourcePort, destinationPort, fragment, tcpFlags, icmpType, icmpCode } = question;
   const bytesOf = (text: string) => {
     const parsed = parseAddress(text);
     return parsed.ok ? parsed.value.bytes : new Uint8Array(4);
   };
   const source = bytesOf(question.source);
-  const later = fragment === "later";
+  const { sourceMac, destinationMac, dscp, length } = question;
   return {
     family: source.length === 4 ? 4 : 6,
     source,
     destination: bytesOf(question.destination),
     protocol,
     fragment: fragment !== "whole",
-    laterFragment: later,
-    ...(sourcePort === null || later ? {} : { sourcePort }),
-    ...(destinationPort === null || later ? {} : { destinationPort }),
+    laterFragment: fragment === "later",
+    tags: question.vlan.map((vid) => ({ tpid: 0x8100, vid, pcp: 0 })),
+    ...(sourcePort !== null && { sourcePort }),
+    ...(destinationPort !== null && { destinationPort }),
+    ...(tcpFlags !== null && { tcpFlags }),
+    ...(icmpType !== null && { icmpType }),
+    ...(icmpCode !== null && { icmpCode }),
+    ...(dscp !== null && { dscp }),
+    ...(length !== null && { l3Length: length }),
+    ...(sourceMac !== null && { sourceMac: macBytes(sourceMac) }),
+    ...(destinationMac !== null && { destinationMac: macBytes(destinationMac) }),
   };
 }
 
+function macBytes(text: string): Uint8Array {
+  return Buffer.from(text.replaceAll(":", ""), "hex");
+}
+
 function describePacket(question: Question): string {
+  const state = question.state === "new" ? "" : `, ${question.state}`;
   if (question.kind === "frame")
-    return `frame of ${question.frame.length / 2} bytes on ${question.interface}`;
+    return `frame of ${question.frame.length / 2} bytes on ${question.interface}${state}`;
   const { source, destination, sourcePort, destinationPort, fragment } = question;
   const join = (text: string, port: number | null) => {
     const parsed = parseAddress(text);
@@ -123,7 +139,24 @@ function describePacket(question: Question): string {
   };
   const part = fragment === "whole" ? "" : `, ${fragment} fragment`;
   const way = `${join(source, sourcePort)} -> ${join(destination, destinationPort)}`;
-  return `${question.protocolName} ${way} on ${question.interface}${part}`;
+  return `${question.protocolName} ${way} on ${question.interface}${part}${describeFields(question)}${state}`;
+}
+
+function describeFields(question: DescribedQuestion): string {
+  const { tcpFlags, icmpType, icmpCode, dscp, length, vlan, sourceMac, destinationMac } = question;
+  const words = [
+    vlan.length === 0 ? "" : `vlan ${vlan.join(",")}`,
+    sourceMac === null ? "" : `from ${sourceMac}`,
+    destinationMac === null ? "" : `to ${destinationMac}`,
+    tcpFlags === null ? "" : `flags ${nameTcpFlags(tcpFlags)}`,
+    icmpType === null ? "" : `type ${icmpType}${icmpCode === null ? "" : `/${icmpCode}`}`,
+    dscp === null ? "" : `dscp ${nameOfNumber(dscpNumbers, dscp)}`,
+    length === null ? "" : `${length} bytes`,
+  ];
+  return words
+    .filter((word) => word !== "")
+    .map((word) => `, ${word}`)
+    .join("");
 }
 
 function viewRule(reference: RuleReference, wouldBe: RuleView["wouldBe"], input: ExplainInput): RuleView {
@@ -175,7 +208,7 @@ export function renderExplain(view: ExplainView, style: Style): string[] {
     lines.push("", ...renderRule(what, rule, style));
   }
   for (const rule of view.passedOverForPorts) {
-    lines.push("", ...renderRule("Passed by, as a later fragment has no ports:", rule, style));
+    lines.push("", ...renderRule("Passed by, as a later fragment has no transport header:", rule, style));
   }
   return lines;
 }

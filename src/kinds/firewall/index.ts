@@ -9,10 +9,12 @@ export {
   type DescribedPacket,
   type Judgement,
   type ModelInput,
+  type PacketState,
   prepareModel,
   type RouteReference,
   type RuleReference,
 } from "./model.ts";
+export { dscpNumbers, icmpTypes, icmpv6Types, nameOfNumber, nameTcpFlags, tcpFlagBits } from "./names.ts";
 export { protocolName, protocolNumbers } from "./protocols.ts";
 
 /** See schema/firewall.schema.json and docs/kinds/firewall.md. */
