@@ -100,6 +100,58 @@ describe("a packet in bytes", () => {
   });
 });
 
+describe("what few rules ask for", () => {
+  let folder = "";
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), "penstock-explain-"));
+    const matches = {
+      flags: { tcpFlags: "syn/syn,ack" },
+      type: { protocol: "icmpv6", icmp: [{ type: "destination-unreachable", code: 4 }] },
+      dscp: { dscp: "ef" },
+      length: { length: "41-99" },
+      vlan: { vlan: { outer: 100, inner: 10 } },
+      macs: { sourceMac: ["02:00:00:00:00:0A"], destinationMac: { macs: ["02:00:00:00:00:0b"], not: true } },
+      state: { state: "invalid" },
+    };
+    const rules = Object.entries(matches).map(([name, match]) => ({ name, action: "pass", match }));
+    const document = { apiVersion: "penstock/v1", kind: "Firewall", metadata: { name: "a" } };
+    writeFileSync(
+      join(folder, "a.json"),
+      JSON.stringify({ ...document, spec: { interfaces: ["eth0"], default: "drop", rules } }),
+    );
+  });
+  afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+  const four = ["-i", "eth0", "-p", "tcp", "-s", "192.0.2.7", "-d", "203.0.113.1"];
+  const six = ["-i", "eth0", "-p", "icmpv6", "-s", "2001:db8::1", "-d", "2001:db8::2"];
+  const way = "tcp 192.0.2.7 -> 203.0.113.1 on eth0";
+  const rows: [string, string[], string][] = [
+    ["a/flags", [...four, "--tcp-flags", "syn,ece"], `${way}, flags syn,ece`],
+    [
+      "a/type",
+      [...six, "--icmp", "destination-unreachable/4"],
+      "icmpv6 2001:db8::1 -> 2001:db8::2 on eth0, type 1/4",
+    ],
+    ["a/dscp", [...four, "--dscp", "46"], `${way}, dscp ef`],
+    ["a/length", [...four, "--length", "99"], `${way}, 99 bytes`],
+    ["a/vlan", [...four, "--vlan", "100,10"], `${way}, vlan 100,10`],
+    [
+      "a/macs",
+      [...four, "--source-mac", "02:00:00:00:00:0a", "--destination-mac", "02:00:00:00:00:0C"],
+      `${way}, from 02:00:00:00:00:0a, to 02:00:00:00:00:0c`,
+    ],
+    ["a/state", [...four, "--state", "invalid"], `${way}, invalid`],
+  ];
+  test.each(rows)("%s", async (rule, words, packet) => {
+    expect(await explain(words, folder)).toMatchObject({ packet, rule: { rule } });
+  });
+
+  test("meets no rule where it is not said", async () => {
+    expect(await explain(four, folder)).toMatchObject({ reason: "default-drop" });
+    expect(await explain([...six, "--icmp", "1"], folder)).toMatchObject({ reason: "default-drop" });
+  });
+});
+
 test("text for people has verdict, place and rule", async () => {
   const { out } = await runCli(["explain", "--dir", "policies", ...ssh]);
   expect(out).toBe(
@@ -168,6 +220,20 @@ describe("refuses as wrong usage", () => {
       words: { ...good, protocol: "icmp", destinationPort: "1" },
     },
     { name: "a port of a later fragment", words: { ...good, fragment: "later", sourcePort: "1" } },
+    { name: "flags of what is not TCP", words: { ...good, protocol: "udp", tcpFlags: "syn" } },
+    { name: "a flag that is none", words: { ...good, tcpFlags: "syn,sin" } },
+    { name: "flags of a later fragment", words: { ...good, fragment: "later", tcpFlags: "syn" } },
+    { name: "a type of what is not ICMP", words: { ...good, icmp: "8" } },
+    { name: "ICMPv6 over IPv4", words: { ...good, protocol: "icmpv6", icmp: "128" } },
+    { name: "a type that only ICMPv6 has", words: { ...good, protocol: "icmp", icmp: "packet-too-big" } },
+    { name: "a type that every object has", words: { ...good, protocol: "icmp", icmp: "constructor" } },
+    { name: "a code beyond 255", words: { ...good, protocol: "icmp", icmp: "3/256" } },
+    { name: "a DSCP beyond 63", words: { ...good, dscp: "64" } },
+    { name: "a packet that is too long", words: { ...good, length: "65576" } },
+    { name: "three tags", words: { ...good, vlan: "1,2,3" } },
+    { name: "a tag beyond 4095", words: { ...good, vlan: "4096" } },
+    { name: "half a hardware address", words: { ...good, sourceMac: "02:00:00" } },
+    { name: "a state that is none", words: { ...good, state: "old" } },
     { name: "half a byte", words: { interface: "eth0", packet: "020" } },
     { name: "a frame of any length", words: { interface: "eth0", packet: "00".repeat(20_000) } },
   ];

@@ -15,7 +15,7 @@ describe("the findings of", () => {
 });
 
 /** Codes that need more than a policy file of reasonable size; other tests produce them. */
-const elsewhere = ["too-many-findings", "invalid-document", "bad-text"];
+const elsewhere = ["too-many-findings", "invalid-document"];
 const configurationOnly = [
   "bad-cron",
   "bad-path",
