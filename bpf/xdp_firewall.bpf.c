@@ -31,6 +31,7 @@ struct {
 
 /* Types that user space decodes but that no map names. */
 struct packet_event *emit_packet_event;
+struct carried *emit_carried;
 enum verdict *emit_verdict;
 enum fw_reason *emit_fw_reason;
 enum fw_action *emit_fw_action;

@@ -32,5 +32,11 @@ export function outcomeDiffers(
   const mark = carried !== undefined && carried.flags & CarriedFlag.mark ? carried.mark : 0;
   if (carried?.ruleId !== ruleId || mark !== (judged.mark ?? 0))
     return `carries rule ${carried?.ruleId} and mark ${mark}, ${ruleId} (${rule}) and ${judged.mark ?? 0} by the model`;
+  const goes = { isRouted: carried.routeTo !== 0, isCopied: carried.mirrorTo !== 0 };
+  const isRouted = judged.reason === "routed";
+  // TC copies nothing to an interface that is missing.
+  const isCopied = judged.route?.dupTo !== undefined;
+  if (goes.isRouted !== isRouted || (isCopied && !goes.isCopied))
+    return `${JSON.stringify(goes)}, ${JSON.stringify({ isRouted, isCopied })} by the model`;
   return undefined;
 }

@@ -296,7 +296,8 @@ function countedRules(documents: PolicyDocuments, ruleIds: ReadonlyMap<string, n
 /** The counters that one packet moves by one: its reason's, and those of the rules that it met. */
 function countedNames({ reason, rule, logged }: Judgement): string[] {
   const rules = rule === undefined ? logged : [...logged, rule];
-  return [reason, ...rules.map((met) => `${met.document}/${met.rule}`)];
+  // tc_firewall counts what it sends on; none stands behind the program here.
+  return [...(reason === "routed" ? [] : [reason]), ...rules.map((met) => `${met.document}/${met.rule}`)];
 }
 
 /** Valid for the generator, and refused: the compiler goes by a group's name even where no interface is in it. */

@@ -201,7 +201,7 @@ describeKernel("a packet's generation", () => {
   });
 
   for (const { room, defines, metadata } of [
-    { room: "with room for metadata", defines: [], metadata: 24 },
+    { room: "with room for metadata", defines: [], metadata: 32 },
     { room: "without room for metadata", defines: ["NO_METADATA"], metadata: 0 },
   ]) {
     it(`survives a tail call ${room}`, () => {

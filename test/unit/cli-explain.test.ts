@@ -42,6 +42,7 @@ describe("the policy that ships", () => {
         ],
         wouldBe: null,
       },
+      route: null,
       logged: [],
       passedOverForPorts: [],
     });
