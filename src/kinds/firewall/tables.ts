@@ -20,6 +20,7 @@ export const routeTable: TableSpec = tableSpec(xdpFirewallMaps.fw_routes, {
 export const replyRouteTable: TableSpec = tableSpec(xdpFirewallMaps.fw_reply_routes, {
   shape: "slots",
   presence: "route",
+  limit: "rulesMax",
 });
 
 /** Interfaces that XDP sends to. */
