@@ -149,11 +149,34 @@ static __always_inline int drop(const struct walk *walk, __u32 reason)
 	return XDP_DROP;
 }
 
+CARRY_OVER_TAIL_CALLS
+
+/* Slots of the chain. */
+enum xdp_chain_slot {
+	XDP_CHAIN_SLOT_RATE_LIMITER = 1,
+};
+
 /*
- * Programs behind this one judge the packet by the same generation, and know what the rule wants of it: a copy, another
- * way. 0 if there is no room for it. Nothing may be read from the packet any more.
+ * The programs that a packet meets in XDP after the rules have let it through; an empty slot costs next to nothing.
+ * Written by the agent, keys are ids in ID_SPACE_PROGRAM. One that is called begins with resume_xdp(); what it passes
+ * goes on as the metadata say, at TC where that is another way than the host's. There are two, because the kernel does
+ * not let programs with and without xdp.frags share one.
  */
-static __always_inline int hand_over(struct xdp_md *ctx, const struct walk *walk)
+struct xdp_chain {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 8);
+	__type(key, __u32);
+	__type(value, __u32);
+};
+struct xdp_chain xdp_chain SEC(".maps");
+struct xdp_chain xdp_chain_generic SEC(".maps");
+
+/*
+ * Programs behind this one, in the chain and at TC, judge the packet by the same generation, and know what the rule
+ * wants of it: a copy, another way. Returns where the chain is empty: 0 if there was no room for it. Nothing may be
+ * read from the packet any more.
+ */
+static __always_inline int hand_over(struct xdp_md *ctx, const struct walk *walk, void *chain)
 {
 	struct carried facts = {
 		.tag = CARRY_TAG,
@@ -165,14 +188,26 @@ static __always_inline int hand_over(struct xdp_md *ctx, const struct walk *walk
 		.dscp = walk->dscp,
 		.flags = walk->carried,
 	};
+	int is_carried = hand_on_xdp(ctx, &facts);
 
-	return carry_xdp(ctx, &facts);
+	/* Without metadata whoever is called would pass on to the host what must not go there. */
+	if (is_carried || !walk->route_to)
+		bpf_tail_call(ctx, chain, XDP_CHAIN_SLOT_RATE_LIMITER);
+	return is_carried;
 }
 
-static __always_inline int pass(struct xdp_md *ctx, const struct walk *walk, __u32 reason)
+/* No policy applies here: the packet goes on with its generation alone. */
+static __always_inline int pass_unbound(struct xdp_md *ctx, const struct walk *walk)
+{
+	count_in(&fw_reasons, FW_REASON_UNBOUND, walk->packet.length);
+	return pass_xdp(ctx, walk->generation);
+}
+
+static __always_inline int pass(struct xdp_md *ctx, const struct walk *walk, __u32 reason,
+				void *chain)
 {
 	count_in(&fw_reasons, reason, walk->packet.length);
-	hand_over(ctx, walk);
+	hand_over(ctx, walk, chain);
 	return XDP_PASS;
 }
 
@@ -185,32 +220,31 @@ static __always_inline int reject(struct xdp_md *ctx, const struct walk *walk, _
 	return XDP_TX;
 }
 
-/* Sends the packet where its rule says. */
-static __always_inline int leave(struct xdp_md *ctx, struct walk *walk)
+/*
+ * Sends the packet where its rule says. tc_firewall stands behind this program wherever rules ask for routes: it sends on
+ * what XDP could not, knows how that ends, and counts. Without metadata it would not know of the packet, and the host
+ * would send it elsewhere.
+ */
+static __always_inline int leave(struct xdp_md *ctx, struct walk *walk, void *chain)
 {
 	const struct fw_route *route = look_up_fw_routes(walk->route_to, walk->generation);
-	int action = XDP_PASS;
+	int is_carried, action = XDP_PASS;
 
 	if (!serves(route, walk->packet.family))
 		return drop(walk, FW_REASON_NO_ROUTE);
 	if (is_expiring(ctx, &walk->packet)) {
 		walk->route_to = 0;
-		return pass(ctx, walk, FW_REASON_ROUTE_EXPIRED);
+		return pass(ctx, walk, FW_REASON_ROUTE_EXPIRED, chain);
 	}
+	is_carried = hand_over(ctx, walk, chain);
 	/* A copy is made of the packet as it came: whoever makes it sends the packet on afterwards. */
 	if (!walk->mirror_to)
 		action = send_xdp(ctx, &walk->packet, route);
-	if (action == XDP_REDIRECT) {
+	if (action == XDP_REDIRECT)
 		count_in(&fw_reasons, FW_REASON_ROUTED, walk->packet.length);
-		return action;
-	}
-	/*
-	 * tc_firewall stands behind this program wherever rules ask for routes; it knows how it ends, and counts.
-	 * Without metadata it would not know of the packet, and the host would send it elsewhere.
-	 */
-	if (action == XDP_PASS && hand_over(ctx, walk))
-		return XDP_PASS;
-	return drop(walk, FW_REASON_NO_ROUTE);
+	else if (action != XDP_PASS || !is_carried)
+		return drop(walk, FW_REASON_NO_ROUTE);
+	return action;
 }
 
 static __always_inline int drop_malformed(const struct walk *walk, __u32 reason)
@@ -237,7 +271,7 @@ __noinline int parse_packet(struct xdp_md *ctx, struct packet *packet)
 			   packet);
 }
 
-static __always_inline int judge(struct xdp_md *ctx)
+static __always_inline int judge(struct xdp_md *ctx, void *chain)
 {
 	struct walk walk = { .generation = begin_xdp(ctx), .interface = ctx->ingress_ifindex };
 	struct interface_binding binding;
@@ -248,7 +282,7 @@ static __always_inline int judge(struct xdp_md *ctx)
 	walk.packet.length = bpf_xdp_get_buff_len(ctx);
 	bound = look_up_interfaces(&walk.interface, walk.generation, &binding);
 	if (bound == 0)
-		return pass(ctx, &walk, FW_REASON_UNBOUND);
+		return pass_unbound(ctx, &walk);
 	settings = bpf_map_lookup_elem(&fw_settings, &zero);
 	if (bound < 0 || !settings)
 		return drop(&walk, FW_REASON_INTERNAL_ERROR);
@@ -275,15 +309,15 @@ static __always_inline int judge(struct xdp_md *ctx)
 	if (walk.carried & CARRIED_FLAG_DSCP)
 		set_dscp(ctx, &walk.packet, walk.dscp);
 	if (walk.route_to && !stays_on_link(&walk.packet))
-		return leave(ctx, &walk);
+		return leave(ctx, &walk, chain);
 	walk.route_to = 0;
-	return pass(ctx, &walk, reason_of(&walk));
+	return pass(ctx, &walk, reason_of(&walk), chain);
 }
 
 SEC("xdp.frags")
 int xdp_firewall(struct xdp_md *ctx)
 {
-	return judge(ctx);
+	return judge(ctx, &xdp_chain);
 }
 
 /*
@@ -294,7 +328,7 @@ int xdp_firewall(struct xdp_md *ctx)
 SEC("xdp")
 int xdp_firewall_generic(struct xdp_md *ctx)
 {
-	return judge(ctx);
+	return judge(ctx, &xdp_chain_generic);
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -178,35 +178,38 @@ static __always_inline __u16 carried_mirror(const struct __sk_buff *skb)
  *
  *	CARRY_OVER_TAIL_CALLS
  *
- *	hand_on_xdp(ctx, at);		before the tail call
+ *	hand_on_xdp(ctx, &facts);	before the tail call; 0 if the generation is all that could be handed on
  *	__u64 at = resume_xdp(ctx);	in a program that is never anything but tail called
  *
  * Where there is no room for metadata the generation stands in a scratch entry of this CPU meanwhile; no other
  * packet can come between on it. TC programs that call others need nothing: skb->cb stays, and they begin_tc().
  */
-#define CARRY_OVER_TAIL_CALLS                                                      \
-	struct {                                                                   \
-		__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);                           \
-		__uint(max_entries, 1);                                            \
-		__type(key, __u32);                                                \
-		__type(value, __u64);                                              \
-	} carry_scratch SEC(".maps");                                              \
-	static __always_inline void hand_on_xdp(struct xdp_md *ctx, __u64 at)      \
-	{                                                                          \
-		__u32 zero = 0;                                                    \
-		__u64 *scratch = bpf_map_lookup_elem(&carry_scratch, &zero);       \
-		struct carried facts = { .tag = CARRY_TAG, .generation = at };     \
-                                                                                   \
-		if (!carry_xdp(ctx, &facts) && scratch)                            \
-			*scratch = at;                                             \
-	}                                                                          \
-	static __always_inline __u64 resume_xdp(struct xdp_md *ctx)                \
-	{                                                                          \
-		const struct carried *carried = find_carried(ctx);                 \
-		__u32 zero = 0;                                                    \
-		const __u64 *scratch = bpf_map_lookup_elem(&carry_scratch, &zero); \
-                                                                                   \
-		if (carried)                                                       \
-			return carried->generation;                                \
-		return scratch ? *scratch : current_generation();                  \
+#define CARRY_OVER_TAIL_CALLS                                                              \
+	struct {                                                                           \
+		__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);                                   \
+		__uint(max_entries, 1);                                                    \
+		__type(key, __u32);                                                        \
+		__type(value, __u64);                                                      \
+	} carry_scratch SEC(".maps");                                                      \
+	static __maybe_unused __always_inline int hand_on_xdp(struct xdp_md *ctx,          \
+							      const struct carried *facts) \
+	{                                                                                  \
+		__u32 zero = 0;                                                            \
+		__u64 *scratch = bpf_map_lookup_elem(&carry_scratch, &zero);               \
+                                                                                           \
+		if (carry_xdp(ctx, facts))                                                 \
+			return 1;                                                          \
+		if (scratch)                                                               \
+			*scratch = facts->generation;                                      \
+		return 0;                                                                  \
+	}                                                                                  \
+	static __maybe_unused __always_inline __u64 resume_xdp(struct xdp_md *ctx)         \
+	{                                                                                  \
+		const struct carried *carried = find_carried(ctx);                         \
+		__u32 zero = 0;                                                            \
+		const __u64 *scratch = bpf_map_lookup_elem(&carry_scratch, &zero);         \
+                                                                                           \
+		if (carried)                                                               \
+			return carried->generation;                                        \
+		return scratch ? *scratch : current_generation();                          \
 	}

@@ -159,6 +159,9 @@ static __always_inline int readdress(struct xdp_md *ctx, const struct packet *pa
 	struct ethernet_header *ethernet;
 	void *end;
 
+	/* What was carried was for this host. */
+	if (ctx->data_meta < ctx->data)
+		bpf_xdp_adjust_meta(ctx, sizeof(struct carried));
 	if (bpf_xdp_adjust_head(ctx, packet->network_offset - (int)sizeof(*ethernet)))
 		return 0;
 	ethernet = (void *)(long)ctx->data;

@@ -991,6 +991,16 @@ export const xdpFirewallMaps = {
     value: answerBudgetLayout,
   },
   applied: sharedMaps.applied,
+  carry_scratch: {
+    name: "carry_scratch",
+    type: 6,
+    keySize: 4,
+    valueSize: 8,
+    maxEntries: 1,
+    flags: 0,
+    keyType: { kind: "uint", bits: 32, bigEndian: false },
+    valueType: { kind: "uint", bits: 64, bigEndian: false },
+  },
   directory: sharedMaps.directory,
   event_budgets: sharedMaps.event_budgets,
   events: sharedMaps.events,
@@ -1031,6 +1041,26 @@ export const xdpFirewallMaps = {
   generation: sharedMaps.generation,
   interfaces: sharedMaps.interfaces,
   rule_counters: sharedMaps.rule_counters,
+  xdp_chain: {
+    name: "xdp_chain",
+    type: 3,
+    keySize: 4,
+    valueSize: 4,
+    maxEntries: 8,
+    flags: 0,
+    keyType: { kind: "uint", bits: 32, bigEndian: false },
+    valueType: { kind: "uint", bits: 32, bigEndian: false },
+  },
+  xdp_chain_generic: {
+    name: "xdp_chain_generic",
+    type: 3,
+    keySize: 4,
+    valueSize: 4,
+    maxEntries: 8,
+    flags: 0,
+    keyType: { kind: "uint", bits: 32, bigEndian: false },
+    valueType: { kind: "uint", bits: 32, bigEndian: false },
+  },
 } as const satisfies Readonly<Record<string, MapLayout>>;
 
 /** The programs of xdp_firewall and the sections that they are in. */
@@ -1095,5 +1125,5 @@ export const xdpFirewallAbi = {
   ],
   maps: xdpFirewallMaps,
   programs: xdpFirewallPrograms,
-  layoutDigest: "f1d1f3cbc79d95f77108b6efa0fb8f60545baaa7bd14152fe45252613b20a4e8",
+  layoutDigest: "88a3f787ebf30b9f6cc5ab9b344686d8de21a9865ff3dd246ca56af541adc880",
 } as const satisfies GeneratedAbi;
