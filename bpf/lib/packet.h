@@ -182,16 +182,16 @@ struct packet {
 
 /**
  * struct cursor - where the parser is
- * @start: of the frame
  * @at: next byte
+ * @offset: where that is in the frame
  * @end: end of what can be read directly
  * @left: bytes that belong to the packet from @at on; may be more than lie before @end, if the frame has
  *        fragments of its own, or fewer, if there is padding
  */
 struct cursor {
-	void *start;
 	void *at;
 	void *end;
+	__u32 offset;
 	__u32 left;
 };
 
@@ -203,6 +203,7 @@ static __always_inline void *take(struct cursor *cursor, __u32 size)
 	if (cursor->left < size || header + size > cursor->end)
 		return NULL;
 	cursor->at = header + size;
+	cursor->offset += size;
 	cursor->left -= size;
 	return header;
 }
@@ -311,13 +312,14 @@ static __always_inline int parse_ipv4(struct cursor *cursor, struct packet *pack
 	packet->protocol = ip->protocol;
 	packet->traffic_class = ip->tos;
 	packet->ip_length = total_length;
-	packet->network_offset = (void *)ip - cursor->start;
+	packet->network_offset = cursor->offset - sizeof(*ip);
 	packet->source[0] = ip->source;
 	packet->destination[0] = ip->destination;
 
 	cursor->at = (void *)ip + header_length;
+	cursor->offset += header_length - sizeof(*ip);
 	cursor->left = total_length - header_length;
-	packet->transport_offset = cursor->at - cursor->start;
+	packet->transport_offset = cursor->offset;
 	fragment = bpf_ntohs(ip->fragment);
 	if (fragment & 0x3fff)
 		packet->fragment_id = bpf_ntohs(ip->id);
@@ -374,6 +376,7 @@ static __always_inline int skip_extension_headers(struct cursor *cursor, struct 
 			fragment_seen = 1;
 			packet->protocol = header->next_header;
 			cursor->at = header + 1;
+			cursor->offset += sizeof(*header);
 			cursor->left -= sizeof(*header);
 			fragment = bpf_ntohs(header->fragment);
 			packet->fragment_id = bpf_ntohl(header->rest);
@@ -392,6 +395,7 @@ static __always_inline int skip_extension_headers(struct cursor *cursor, struct 
 			return FW_REASON_TRUNCATED_EXTENSION_HEADER;
 		packet->protocol = header->next_header;
 		cursor->at += length;
+		cursor->offset += length;
 		cursor->left -= length;
 	}
 	return PARSED;
@@ -416,12 +420,12 @@ static __always_inline int parse_ipv6(struct cursor *cursor, struct packet *pack
 	packet->protocol = ip->next_header;
 	packet->traffic_class = ip->version_class << 4 | ip->class_flow >> 4;
 	packet->ip_length = sizeof(*ip) + payload_length;
-	packet->network_offset = (void *)ip - cursor->start;
+	packet->network_offset = cursor->offset - sizeof(*ip);
 	__builtin_memcpy(packet->source, ip->source, sizeof(packet->source));
 	__builtin_memcpy(packet->destination, ip->destination, sizeof(packet->destination));
 
 	reason = skip_extension_headers(cursor, packet);
-	packet->transport_offset = cursor->at - cursor->start;
+	packet->transport_offset = cursor->offset;
 	if (reason != PARSED || packet->later_fragment)
 		return reason;
 	return parse_transport(cursor, packet);
@@ -434,7 +438,7 @@ static __always_inline int parse_ipv6(struct cursor *cursor, struct packet *pack
 static __always_inline int parse_frame(void *data, void *data_end, __u32 length,
 				       struct packet *packet)
 {
-	struct cursor cursor = { .start = data, .at = data, .end = data_end, .left = length };
+	struct cursor cursor = { .at = data, .end = data_end, .left = length };
 	struct ethernet_header *ethernet = take(&cursor, sizeof(*ethernet));
 	__u16 ethertype;
 

@@ -320,7 +320,8 @@ static __always_inline __u32 quoted_bytes(struct xdp_md *ctx, const struct packe
 {
 	__u32 headers = ip_header_bytes(packet) + sizeof(struct icmp_header);
 	__u32 most = (packet->family == 6 ? ICMPV6_ANSWER_MAX : ICMP_ANSWER_MAX) - headers;
-	__u32 readable = ctx->data_end - ctx->data - packet->network_offset;
+	void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
+	__s64 readable = data_end - data - packet->network_offset;
 
 	if (most > packet->ip_length)
 		most = packet->ip_length;

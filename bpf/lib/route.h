@@ -198,7 +198,8 @@ __noinline int send_xdp(struct xdp_md *ctx, const struct packet *packet,
 
 	if (!packet || !route)
 		return XDP_DROP;
-	if (!(route->flags & FW_ROUTE_FLAG_FAST) || ctx->data_end - ctx->data != packet->length)
+	if (!(route->flags & FW_ROUTE_FLAG_FAST) ||
+	    (void *)(long)ctx->data_end - (void *)(long)ctx->data != (__s64)packet->length)
 		return XDP_PASS;
 	ip_bytes = packet->ip_length;
 	if (bpf_check_mtu(ctx, route->ifindex, &ip_bytes, 0, 0))
