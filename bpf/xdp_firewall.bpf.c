@@ -131,6 +131,24 @@ static long visit_slot(__u32 slot, struct walk *walk)
 	return 1;
 }
 
+/*
+ * One candidate, or the way to the next word that may have some; returns 1 to end the walk. What it does once is
+ * little, because the verifier looks at it for every state that it can begin in.
+ */
+static long visit_candidate(__u32 step __maybe_unused, struct walk *walk)
+{
+	struct candidates *candidates = &walk->candidates;
+	__u32 slot;
+
+	if (!candidates->bits && !next_word(candidates))
+		return 1;
+	if (!candidates->bits)
+		return 0;
+	slot = candidates->word * 64 + lowest_bit(candidates->bits);
+	candidates->bits &= candidates->bits - 1;
+	return visit_slot(slot, walk);
+}
+
 /* The reason for a verdict that the rules gave, or for none. */
 static __always_inline __u32 reason_of(const struct walk *walk)
 {
@@ -300,7 +318,9 @@ static __always_inline int judge(struct xdp_md *ctx, void *chain)
 	if (!walk.packet.family)
 		walk.packet.family = FW_FAMILY_NON_IP;
 
-	if (bpf_loop(end_of_fw_rules(), visit_slot, &walk, 0) < 0)
+	begin_candidates(&walk.candidates, &walk.packet);
+	/* More steps than there are slots and words; the walk ends where nothing is left. */
+	if (bpf_loop(CANDIDATE_STEPS, visit_candidate, &walk, 0) < 0)
 		return drop(&walk, FW_REASON_INTERNAL_ERROR);
 	if (walk.verdict == VERDICT_REJECT)
 		return reject(ctx, &walk, settings->rejects_per_second);

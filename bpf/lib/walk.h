@@ -3,7 +3,7 @@
 #pragma once
 
 #include "lib/packet.h"
-#include "lib/rule.h"
+#include "lib/rule_index.h"
 
 /* What is known of the sets that a packet's address is in; only the first 64 ids are remembered. */
 struct membership {
@@ -24,9 +24,11 @@ struct membership {
  * @mark: what it sets
  * @route_to: slot of the route that it gives the packet; 0 for none
  * @mirror_to: likewise for a copy
+ * @candidates: the slots that are still to be looked at
  */
 struct walk {
 	struct packet packet;
+	struct candidates candidates;
 	struct membership source_sets;
 	struct membership destination_sets;
 	__u64 generation;

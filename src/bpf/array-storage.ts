@@ -3,6 +3,7 @@
 import { bug, startPace } from "../base/index.ts";
 import type { TableSpec } from "../compile/index.ts";
 import type { MapMemory } from "./map-memory.ts";
+import type { TableIndex } from "./table-index.ts";
 import type { RawEntries, TableStorage } from "./table-storage.ts";
 
 /** Bytes that are looked through, or copied, between two looks at the clock. */
@@ -14,11 +15,19 @@ export class ArrayStorage implements TableStorage {
   readonly #memory: MapMemory;
   readonly #blank: Uint8Array;
 
-  constructor(spec: TableSpec, memory: MapMemory, capacity: number) {
+  /** Is told of entries before they are written. */
+  readonly #index: Pick<TableIndex, "cover"> | undefined;
+
+  constructor(
+    spec: TableSpec,
+    memory: MapMemory,
+    own: { readonly capacity: number; readonly index?: Pick<TableIndex, "cover"> | undefined },
+  ) {
     if (spec.keySize !== 4) throw bug(`Cannot use ${spec.name}: an array's key has 4 bytes`);
     this.#spec = spec;
     this.#memory = memory;
-    this.capacity = capacity;
+    this.capacity = own.capacity;
+    this.#index = own.index;
     this.#blank = new Uint8Array(memory.stride);
   }
 
@@ -52,6 +61,9 @@ export class ArrayStorage implements TableStorage {
   async write(keys: Uint8Array, values: Uint8Array): Promise<void> {
     const { valueSize } = this.#spec;
     const { bytes, unsignedWords, stride } = this.#memory;
+    if (this.#spec.index !== undefined && this.#index === undefined)
+      throw bug(`Cannot write ${this.#spec.name}: its index is not open`);
+    this.#index?.cover(keys, values);
     const view = new DataView(values.buffer, values.byteOffset, values.byteLength);
     await this.#eachSlot(keys, (slot, i) => {
       bytes.set(values.subarray(i * valueSize + 8, (i + 1) * valueSize), slot * stride + 8);

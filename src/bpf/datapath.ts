@@ -20,6 +20,7 @@ import { type DatapathObject, type ObjectSet, proveLayouts } from "./object-set.
 import { pinsForeign, pinsIncomplete } from "./pin-errors.ts";
 import { finishPins, unpinAll } from "./pins.ts";
 import { type BpfProgram, openPinnedProgram } from "./program.ts";
+import type { TableIndex } from "./table-index.ts";
 import { type MapSource, VersionedTables } from "./tables.ts";
 import type { TcChain } from "./tc-chain.ts";
 import { type InstallOptions, installObjects } from "./upgrade.ts";
@@ -61,9 +62,14 @@ export class KernelDatapath<Source extends MapSource = ObjectSet> extends Versio
     object: Source,
     options: Pick<DatapathOptions, "tables" | "pinDirectory" | "chain">,
     installed: ReadonlyMap<string, BpfProgram>,
-    owned: { readonly lock?: FileLock; readonly changes?: readonly string[] } = {},
+    owned: {
+      readonly lock?: FileLock;
+      readonly changes?: readonly string[];
+      readonly indexes?: ReadonlyMap<string, TableIndex>;
+    } = {},
   ) {
-    super(object, options.tables, [...installed.values()]);
+    const { indexes = new Map() } = owned;
+    super(object, options.tables, { programs: [...installed.values()], indexes });
     this.#lock = owned.lock;
     this.object = object;
     this.#pinDirectory = options.pinDirectory;
@@ -169,9 +175,9 @@ export async function openDatapath(options: DatapathOptions): Promise<KernelData
   try {
     finishPins(pinDirectory);
     new Attachments(pinDirectory, new Map()).dropDead();
-    const { object, programs, changes } = await installObjects({ ...options, abi });
+    const { object, programs, changes, indexes } = await installObjects({ ...options, abi });
     try {
-      const datapath = new KernelDatapath(object, options, programs, { lock, changes });
+      const datapath = new KernelDatapath(object, options, programs, { lock, changes, indexes });
       datapath.boundEvents(options.eventsPerSecondMax);
       datapath.boundRejects(options.rejectsPerSecondMax);
       return datapath;

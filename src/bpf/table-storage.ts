@@ -7,6 +7,7 @@ import { KeyFilter } from "./key-filter.ts";
 import type { BpfMap } from "./map.ts";
 import type { BpfProgram } from "./program.ts";
 import { ReferenceStorage } from "./reference-storage.ts";
+import type { TableIndex } from "./table-index.ts";
 
 export interface RawEntries {
   readonly count: number;
@@ -30,16 +31,27 @@ export interface TableStorage {
   close(): void;
 }
 
+/** What storages need besides maps. */
+export interface StorageParts {
+  /** What program maps may refer to, in the order of the numbers that stand for them. */
+  readonly programs?: readonly BpfProgram[];
+  /** Indexes by the name of their table; without its index a table that has one can only be read. */
+  readonly indexes?: ReadonlyMap<string, TableIndex>;
+}
+
 /** Storage for a table in its map, and in what belongs to it. */
 export function openStorage(
   spec: TableSpec,
   source: { map(name: string): BpfMap },
-  programs: readonly BpfProgram[],
+  own: StorageParts = {},
 ): TableStorage {
   const map = source.map(spec.name);
   if (spec.shape === "ordered" || spec.shape === "slots")
-    return new ArrayStorage(spec, map.mmap(), map.entriesMax);
-  if (spec.shape === "references") return new ReferenceStorage(map, programs);
+    return new ArrayStorage(spec, map.mmap(), {
+      capacity: map.entriesMax,
+      index: own.indexes?.get(spec.name),
+    });
+  if (spec.shape === "references") return new ReferenceStorage(map, own.programs ?? []);
   const filter = spec.filter === undefined ? undefined : new KeyFilter(source.map(spec.filter), map);
   return new MapStorage(spec, map, filter);
 }

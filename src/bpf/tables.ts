@@ -6,8 +6,14 @@ import type { TableSpec } from "../compile/index.ts";
 import { waitForGracePeriod } from "./grace.ts";
 import type { BpfMap } from "./map.ts";
 import type { MapMemory } from "./map-memory.ts";
-import type { BpfProgram } from "./program.ts";
-import { type OnRead, openStorage, type RawEntries, type TableStorage } from "./table-storage.ts";
+import type { TableIndex } from "./table-index.ts";
+import {
+  type OnRead,
+  openStorage,
+  type RawEntries,
+  type StorageParts,
+  type TableStorage,
+} from "./table-storage.ts";
 
 /** Where maps come from: an object that was loaded, or pins that somebody else made. */
 export interface MapSource {
@@ -24,11 +30,12 @@ export class VersionedTables {
   readonly #storages: ReadonlyMap<string, TableStorage>;
   readonly #ends: ReadonlyMap<string, MapMemory>;
   readonly #generation: MapMemory;
+  readonly #indexes: readonly TableIndex[];
 
-  /** `programs` are what program maps may refer to, in the order of the numbers that stand for them. */
-  constructor(source: MapSource, tables: readonly TableSpec[], programs: readonly BpfProgram[] = []) {
+  constructor(source: MapSource, tables: readonly TableSpec[], parts: StorageParts = {}) {
     this.tables = tables;
-    this.#storages = new Map(tables.map((spec) => [spec.name, openStorage(spec, source, programs)]));
+    this.#indexes = [...(parts.indexes?.values() ?? [])];
+    this.#storages = new Map(tables.map((spec) => [spec.name, openStorage(spec, source, parts)]));
     const ordered = tables.filter((spec) => spec.shape === "ordered");
     this.#ends = new Map(ordered.map(({ name }) => [name, source.map(`${name}_end`).mmap()]));
     this.#generation = source.map("generation").mmap();
@@ -61,7 +68,11 @@ export class VersionedTables {
 
   /** Returns when no program runs any more that was running at the call. */
   async grace(): Promise<void> {
+    const oldest = Number(this.#load("oldest"));
+    const release = this.#indexes.map((index) => index.takeRetired());
     await waitForGracePeriod();
+    for (const one of release) one();
+    for (const index of this.#indexes) index.settle(oldest);
   }
 
   retire(oldest: bigint): void {
@@ -99,6 +110,7 @@ export class VersionedTables {
   close(): void {
     for (const storage of this.#storages.values()) storage.close();
     for (const end of this.#ends.values()) end.close();
+    for (const index of this.#indexes) index.close();
     this.#generation.close();
   }
 
@@ -114,7 +126,7 @@ export class VersionedTables {
     return end;
   }
 
-  #load(field: "current" | "last"): bigint {
+  #load(field: "current" | "last" | "oldest"): bigint {
     return Atomics.load(this.#generation.unsignedWords, offsetOf(generationLayout, field) / 8);
   }
 

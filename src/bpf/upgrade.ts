@@ -9,9 +9,9 @@
 //   5. pin programs, then maps, each replaced in one step. Old maps live as long as their pin, which goes last.
 // A start after a kill finds the newest version behind a link (or pinned) and does again what is missing.
 import { join } from "node:path";
-import { type ObjectAbi, offsetOf } from "../abi/index.ts";
+import { generationLayout, type ObjectAbi, offsetOf } from "../abi/index.ts";
 import { bug, PenstockError } from "../base/index.ts";
-import type { TableSpec } from "../compile/index.ts";
+import type { RuleIndexSpec, TableSpec } from "../compile/index.ts";
 import { waitForGracePeriod } from "./grace.ts";
 import { findInForce, type InForce, type PinnedLink, withLink } from "./in-force.ts";
 import { KernelTypes } from "./kernel-types.ts";
@@ -31,6 +31,7 @@ import { type DatapathObject, type ObjectSet, openObjects } from "./object-set.t
 import { pinsIncomplete } from "./pin-errors.ts";
 import { listPins, unpin } from "./pins.ts";
 import type { BpfProgram } from "./program.ts";
+import { TableIndex } from "./table-index.ts";
 import { modeOf, programFor } from "./twins.ts";
 
 export interface InstallOptions {
@@ -51,6 +52,8 @@ export interface Installed {
   readonly programs: ReadonlyMap<string, BpfProgram>;
   /** What became other than it was, one sentence each; empty after a first installation, or if nothing did. */
   readonly changes: readonly string[];
+  /** The open indexes of tables that have one, by the table's name. */
+  readonly indexes: ReadonlyMap<string, TableIndex>;
 }
 
 /**
@@ -71,6 +74,7 @@ class Installation {
   readonly #inForce: InForce;
   readonly #types = new KernelTypes();
   readonly #words: string[] = [];
+  readonly #indexes = new Map<string, TableIndex>();
 
   constructor(options: InstallOptions, inForce: InForce) {
     this.#options = options;
@@ -81,14 +85,20 @@ class Installation {
     const { objects, maxEntries } = this.#options;
     await this.#refuseWhatIsUnknown();
     const changes = [...this.#inForce.maps.values()].map((map) => this.#compare(map));
-    const kept = changes.filter(({ words }) => words.length === 0);
+    const same = new Set(changes.filter(({ words }) => words.length === 0).map(({ name }) => name));
+    // An index says where in its table records stand: it is the same as long as all of both are.
+    const kept = changes.filter(({ name }) =>
+      (this.#indexPartsWith(name) ?? [name]).every((n) => same.has(n)),
+    );
     const sharedMaps = Object.fromEntries(kept.map(({ name, from }) => [name, from]));
     const object = openObjects(objects, { maxEntries, sharedMaps });
     try {
       this.#refuseBlindly(object);
-      const changed = changes.filter(({ words }) => words.length > 0);
-      return { object, programs: await this.#putInForce(object, changed), changes: this.#words };
+      const changed = changes.filter(({ name, words }) => words.length > 0 && !this.#isIndex(name));
+      const programs = await this.#putInForce(object, changed);
+      return { object, programs, changes: this.#words, indexes: this.#indexes };
     } catch (cause) {
+      for (const index of this.#indexes.values()) index.close();
       object.close();
       throw cause;
     }
@@ -100,11 +110,12 @@ class Installation {
       await copyEntries(change, object.map(change.name), carry);
       this.#words.push(...change.words);
     }
+    await this.#openIndexes(object);
     this.#observe("filled");
     for (const program of object.programs.values()) for (const map of object.maps.values()) program.bind(map);
     const programs = this.#choosePrograms(object);
     this.#moveLinks(programs);
-    const former = this.#inForce.former.filter((map) => isWrittenByPrograms(map, this.#tableOf(map.name)));
+    const former = this.#inForce.former.filter((map) => this.#isWrittenByPrograms(map));
     if (changed.length + former.length > 0) await waitForGracePeriod();
     for (const [name, program] of programs) {
       program.pin(programPinPath(this.#options.pinDirectory, name));
@@ -132,6 +143,34 @@ class Installation {
 
   #tableOf(name: string): TableSpec | undefined {
     return this.#options.tables.find((table) => table.name === name);
+  }
+
+  /** Indexes say nothing of their own: they are made from the tables that the new programs see. */
+  async #openIndexes(object: ObjectSet): Promise<void> {
+    const generation =
+      object.map("generation").lookup(new Uint8Array(4)) ?? new Uint8Array(generationLayout.size);
+    const oldest = new DataView(generation.buffer).getBigUint64(offsetOf(generationLayout, "oldest"), true);
+    for (const spec of this.#options.tables)
+      if (spec.index !== undefined)
+        this.#indexes.set(spec.name, await TableIndex.open(spec, object, Number(oldest)));
+  }
+
+  /** If a map is part of an index: all that the index is made of, the table included. */
+  #indexPartsWith(name: string): readonly string[] | undefined {
+    const spec = this.#options.tables.find(({ index }) => index !== undefined && isIndexMap(index, name));
+    if (spec?.index === undefined) return undefined;
+    const { index } = spec;
+    return [spec.name, ...Object.keys(this.#options.abi.maps).filter((map) => isIndexMap(index, map))];
+  }
+
+  #isIndex(name: string): boolean {
+    return this.#indexPartsWith(name) !== undefined;
+  }
+
+  /** What programs write, and only until they have all been replaced. Arrays that they write are not known yet. */
+  #isWrittenByPrograms(map: BpfMap): boolean {
+    if (this.#tableOf(map.name) !== undefined || this.#isIndex(map.name)) return false;
+    return !beginsAnew(map) && (isCounted(map) || !isArrayMap(map));
   }
 
   /** By which packets are judged, whatever the layout of the record is. */
@@ -226,7 +265,7 @@ class Installation {
   }
 
   async #takeOverWritten(source: MapChange, map: BpfMap, carry: CarryOptions): Promise<void> {
-    if (!isWrittenByPrograms(source.from, source.table)) return;
+    if (!this.#isWrittenByPrograms(source.from)) return;
     if (isCounted(source.from)) await addCounts(source, map);
     else await addMissing(source, map, carry);
     this.#observe(`took over ${source.name}`);
@@ -258,9 +297,8 @@ class Installation {
   }
 }
 
-/** What programs write, and only until they have all been replaced. Arrays that they write are not known yet. */
-function isWrittenByPrograms(map: BpfMap, table: TableSpec | undefined): boolean {
-  return table === undefined && !beginsAnew(map) && (isCounted(map) || !isArrayMap(map));
+function isIndexMap(index: RuleIndexSpec, name: string): boolean {
+  return name.startsWith(`${index.name}_`);
 }
 
 /** False if the link's interface has gone meanwhile. */

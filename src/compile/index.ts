@@ -23,6 +23,13 @@ export type {
 export type { IdRange, IdSpace, KnownId } from "./ids.ts";
 export { indexFewKeys, indexKeys, KeyIndex, wordsOf } from "./key-index.ts";
 export type { CompileContext, EntryText, KindDefinition, Names, Origin } from "./kind.ts";
+export {
+  type IndexedAddress,
+  type IndexedField,
+  type IndexRoom,
+  indexCapacitiesFor,
+  type RuleIndexSpec,
+} from "./rule-index-spec.ts";
 export { referencesSpec, type SpecOptions, tableSpec } from "./spec.ts";
 export {
   entryAt,

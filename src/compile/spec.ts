@@ -2,6 +2,7 @@
 // names that bpf/lib/generation.h gives them, so that no offset is written twice.
 import type { FieldLayout, IdSpace, MapLayout, StructLayout } from "../abi/index.ts";
 import { bug } from "../base/index.ts";
+import type { RuleIndexSpec } from "./rule-index-spec.ts";
 import type { OrderedIdentity, TableShape, TableSpec } from "./table.ts";
 
 export interface SpecOptions {
@@ -14,12 +15,20 @@ export interface SpecOptions {
   readonly filtered?: boolean;
   /** The field of the configuration's `limits` that gives the map its size. */
   readonly limit?: TableSpec["limit"];
+  /** Ordered tables with an index before them. */
+  readonly index?: RuleIndexSpec;
 }
 
 /** The specification of a map of devices, processors or programs whose keys are ids of `space`. */
 export function referencesSpec(map: MapLayout, space: IdSpace): TableSpec {
   const { name, keySize, valueSize } = map;
-  const none = { checkOffset: undefined, ownerOffset: undefined, identity: undefined, filter: undefined };
+  const none = {
+    checkOffset: undefined,
+    ownerOffset: undefined,
+    identity: undefined,
+    filter: undefined,
+    index: undefined,
+  };
   return {
     ...none,
     name,
@@ -63,6 +72,7 @@ export function tableSpec(map: MapLayout, options: SpecOptions): TableSpec {
     filter: options.filtered === true ? `${map.name}_filter` : undefined,
     limit: options.limit,
     space: undefined,
+    index: options.index,
   };
 }
 

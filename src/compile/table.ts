@@ -5,6 +5,7 @@ import { type IdSpace, type Owner, Owner as ownerNumbers, Presence } from "../ab
 import { bug } from "../base/index.ts";
 import type { LimitsConfiguration } from "../policy/index.ts";
 import { indexKeys, KeyIndex } from "./key-index.ts";
+import type { RuleIndexSpec } from "./rule-index-spec.ts";
 
 /**
  * How a table is looked up and therefore how it is versioned:
@@ -43,6 +44,8 @@ export interface TableSpec {
   readonly limit?: keyof LimitsConfiguration | undefined;
   /** References: the space whose ids their keys are. An entry lives as long as the directory names its key. */
   readonly space: IdSpace | undefined;
+  /** Ordered tables: the index that says which slots may match a packet, if there is one. */
+  readonly index: RuleIndexSpec | undefined;
 }
 
 /** Whose an entry is: the C side's `enum owner`. */

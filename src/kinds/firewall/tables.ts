@@ -1,13 +1,52 @@
-// The rule table, records in evaluation order, told apart by rule id and part; and the routes that rules name.
+// The rule table, records in evaluation order, told apart by rule id and part; what of a record its index knows; and
+// the routes that rules name.
+import {
+  countOf,
+  FwRuleFlag,
+  fwEndpointLayout,
+  fwRuleLayout,
+  offsetOf,
+  xdpFirewallMaps,
+} from "../../abi/index.ts";
+import { type RuleIndexSpec, referencesSpec, type TableSpec, tableSpec } from "../../compile/index.ts";
 
-import { xdpFirewallMaps } from "../../abi/index.ts";
-import { referencesSpec, type TableSpec, tableSpec } from "../../compile/index.ts";
+function addressOf(side: "source" | "destination"): RuleIndexSpec["source"] {
+  const at = (field: "address" | "mask" | "sets" | "family") =>
+    offsetOf(fwRuleLayout, side) + offsetOf(fwEndpointLayout, field);
+  return {
+    flag: FwRuleFlag[side],
+    notFlag: FwRuleFlag[`${side}-not`],
+    address: at("address"),
+    mask: at("mask"),
+    sets: at("sets"),
+    family: at("family"),
+  };
+}
+
+function portsOf(side: "source" | "destination"): RuleIndexSpec["sourcePorts"] {
+  return {
+    ranges: offsetOf(fwRuleLayout, `${side}Ports`),
+    count: offsetOf(fwRuleLayout, `${side}PortCount`),
+    most: countOf(fwRuleLayout, `${side}Ports`),
+  };
+}
 
 export const ruleTable: TableSpec = tableSpec(xdpFirewallMaps.fw_rules, {
   shape: "ordered",
   presence: "action",
   identity: ["ruleId", "part"],
   limit: "rulesMax",
+  index: {
+    name: "fw_index",
+    flags: offsetOf(fwRuleLayout, "flags"),
+    source: addressOf("source"),
+    destination: addressOf("destination"),
+    portsFlag: FwRuleFlag.ports,
+    sourcePorts: portsOf("source"),
+    destinationPorts: portsOf("destination"),
+    icmpFlag: FwRuleFlag.icmp,
+    protocols: offsetOf(fwRuleLayout, "protocols"),
+  },
 });
 
 /** Ways that packets can take, by slot. */
