@@ -30,11 +30,11 @@ export class VersionedTables {
   readonly #storages: ReadonlyMap<string, TableStorage>;
   readonly #ends: ReadonlyMap<string, MapMemory>;
   readonly #generation: MapMemory;
-  readonly #indexes: readonly TableIndex[];
+  readonly #indexes: ReadonlyMap<string, TableIndex>;
 
   constructor(source: MapSource, tables: readonly TableSpec[], parts: StorageParts = {}) {
     this.tables = tables;
-    this.#indexes = [...(parts.indexes?.values() ?? [])];
+    this.#indexes = parts.indexes ?? new Map();
     this.#storages = new Map(tables.map((spec) => [spec.name, openStorage(spec, source, parts)]));
     const ordered = tables.filter((spec) => spec.shape === "ordered");
     this.#ends = new Map(ordered.map(({ name }) => [name, source.map(`${name}_end`).mmap()]));
@@ -69,10 +69,11 @@ export class VersionedTables {
   /** Returns when no program runs any more that was running at the call. */
   async grace(): Promise<void> {
     const oldest = Number(this.#load("oldest"));
-    const release = this.#indexes.map((index) => index.takeRetired());
+    const indexes = [...this.#indexes.values()];
+    const release = indexes.map((index) => index.takeRetired());
     await waitForGracePeriod();
     for (const one of release) one();
-    for (const index of this.#indexes) index.settle(oldest);
+    for (const index of indexes) index.settle(oldest);
   }
 
   retire(oldest: bigint): void {
@@ -107,10 +108,15 @@ export class VersionedTables {
     Atomics.store(this.#end(table).unsignedWords, 0, BigInt(end));
   }
 
+  /** The index before a table; undefined without one, or where tables are only looked at. */
+  indexOf(table: TableSpec): TableIndex | undefined {
+    return this.#indexes.get(table.name);
+  }
+
   close(): void {
     for (const storage of this.#storages.values()) storage.close();
     for (const end of this.#ends.values()) end.close();
-    for (const index of this.#indexes) index.close();
+    for (const index of this.#indexes.values()) index.close();
     this.#generation.close();
   }
 
