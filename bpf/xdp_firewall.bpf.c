@@ -132,21 +132,20 @@ static long visit_slot(__u32 slot, struct walk *walk)
 }
 
 /*
- * One candidate, or the way to the next word that may have some; returns 1 to end the walk. What it does once is
+ * One candidate, or the way to the next unit that may have some; returns 1 to end the walk. What it does once is
  * little, because the verifier looks at it for every state that it can begin in.
  */
 static __maybe_unused long visit_candidate(__u32 step __maybe_unused, struct walk *walk)
 {
-	struct candidates *candidates = &walk->candidates;
 	__u32 slot;
+	int more;
 
-	if (!candidates->bits && !next_word(candidates))
-		return 1;
-	if (!candidates->bits)
-		return 0;
-	slot = candidates->word * 64 + lowest_bit(candidates->bits);
-	candidates->bits &= candidates->bits - 1;
-	return visit_slot(slot, walk);
+	if (take_slot(&walk->candidates, &slot))
+		return visit_slot(slot, walk);
+	more = next_unit(&walk->candidates);
+	/* The compiler knows that this is 0 or 1 and calculates with it; the verifier does not. */
+	barrier_var(more);
+	return more ? 0 : 1;
 }
 
 /* Every rule in order until one decides. */

@@ -13,3 +13,8 @@
 #define likely(x)      __builtin_expect(!!(x), 1)
 #define unlikely(x)    __builtin_expect(!!(x), 0)
 #define __maybe_unused __attribute__((unused))
+
+/* From here on the compiler knows nothing about the value of @var. */
+#ifndef barrier_var
+#define barrier_var(var) asm volatile("" : "+r"(var))
+#endif

@@ -127,25 +127,25 @@ struct {
 	__type(value, __u32);
 } fw_index_v6 SEC(".maps");
 
+/* Words of 64 slots that a unit has at most. */
+#define INDEX_UNIT_WORDS_MAX 4
+
 /**
  * struct candidates - where a packet is among the slots that its record may be in
  * @summary: units that were not looked at yet
- * @bits: slots of the current word that were not looked at yet
+ * @bits: slots of the current unit that were not looked at yet
  * @row: line of each field's row
- * @at: word of fw_index_rows where the current word of each field's row is; 0 if the row has none there
- * @word: number of the current word of slots
+ * @word: number of the current unit's first word
  * @unit_words: words that a unit has, a power of two
  * @all_protocols: whether every protocol is to be taken for the packet's
  */
 struct candidates {
 	__u64 summary[INDEX_SUMMARY_WORDS];
-	__u64 bits;
+	__u64 bits[INDEX_UNIT_WORDS_MAX];
 	__u32 row[INDEX_FIELDS];
-	__u32 at[INDEX_FIELDS];
 	__u32 word;
 	__u32 unit_words;
 	__u32 all_protocols;
-	__u32 reserved;
 };
 
 static __always_inline __u32 count_bits(__u64 word)
@@ -208,10 +208,44 @@ static __always_inline __u32 row_of(__u32 class)
 	return class ? entry_of(&fw_index_classes, class) : 0;
 }
 
-/* Steps of a walk, one for each slot and one for each word, at most. */
+/* Steps of a walk, one for each slot and one for each unit, at most. */
 #define CANDIDATE_STEPS (1 << 17)
 
-/* Finds the row of each field, and the units in which all of them have bits. */
+static __always_inline const struct index_words *head_of(const struct candidates *candidates,
+							 __u32 field)
+{
+	return bpf_map_lookup_elem(&fw_index_rows, &candidates->row[field]);
+}
+
+/* Finds the units in which all fields have bits. */
+static __always_inline void intersect_summaries(struct candidates *candidates)
+{
+	const struct index_words *source = head_of(candidates, INDEX_SOURCE);
+	const struct index_words *destination = head_of(candidates, INDEX_DESTINATION);
+	const struct index_words *source_port = head_of(candidates, INDEX_SOURCE_PORT);
+	const struct index_words *destination_port = head_of(candidates, INDEX_DESTINATION_PORT);
+	const struct index_words *protocol = head_of(candidates, INDEX_PROTOCOL);
+	__u64 all = candidates->all_protocols ? ~0ULL : 0;
+
+	if (!source || !destination || !source_port || !destination_port || !protocol)
+		return;
+	for (__u32 i = 0; i < INDEX_SUMMARY_WORDS; i++) {
+		const struct index_words *any = bpf_map_lookup_elem(&fw_index_any, &i);
+
+		if (!any)
+			return;
+		if (i == 0)
+			candidates->unit_words = any->word[INDEX_UNIT_WORDS];
+		candidates->summary[i] =
+			(READ_ONCE(any->word[INDEX_SOURCE]) | source->word[i]) &
+			(READ_ONCE(any->word[INDEX_DESTINATION]) | destination->word[i]) &
+			(READ_ONCE(any->word[INDEX_SOURCE_PORT]) | source_port->word[i]) &
+			(READ_ONCE(any->word[INDEX_DESTINATION_PORT]) | destination_port->word[i]) &
+			(READ_ONCE(any->word[INDEX_PROTOCOL]) | protocol->word[i] | all);
+	}
+}
+
+/* Finds the row of each field, and where to begin. */
 static __always_inline void begin_candidates(struct candidates *candidates,
 					     const struct packet *packet)
 {
@@ -238,92 +272,110 @@ static __always_inline void begin_candidates(struct candidates *candidates,
 			entry_of(&fw_index_values, INDEX_VALUES_PROTOCOL + packet->protocol));
 	/* A rule may name the authentication header or what is behind it. */
 	candidates->all_protocols = packet->authenticated;
-	candidates->bits = 0;
-	candidates->unit_words = 1;
-	candidates->word = 0;
-	for (__u32 i = 0; i < INDEX_SUMMARY_WORDS; i++) {
-		const struct index_words *any = bpf_map_lookup_elem(&fw_index_any, &i);
-		__u64 summary = ~0ULL;
-
-		if (!any)
-			return;
-		if (i == 0)
-			candidates->unit_words = any->word[INDEX_UNIT_WORDS];
-#pragma unroll
-		for (__u32 field = 0; field < INDEX_FIELDS; field++) {
-			const struct index_words *head =
-				bpf_map_lookup_elem(&fw_index_rows, &row[field]);
-
-			if (field == INDEX_PROTOCOL && candidates->all_protocols)
-				continue;
-			summary &= READ_ONCE(any->word[field]) | (head ? head->word[i] : 0);
-		}
-		candidates->summary[i] = summary;
-	}
-	/* Behind the last word of a unit: the next one begins another. */
-	candidates->word = candidates->unit_words - 1;
+	intersect_summaries(candidates);
 }
 
-/* Where each field's words of unit @bit of summary word @i are. */
-static __always_inline void find_unit(struct candidates *candidates, __u32 i, __u32 bit)
+/* Word number @at of fw_index_rows. */
+static __always_inline __u64 row_word(__u32 at)
 {
-#pragma unroll
-	for (__u32 field = 0; field < INDEX_FIELDS; field++) {
-		__u32 row = candidates->row[field];
-		const struct index_words *head = bpf_map_lookup_elem(&fw_index_rows, &row);
-		__u64 summary, rank;
+	__u32 line = at / INDEX_LINE_WORDS;
+	const struct index_words *words = bpf_map_lookup_elem(&fw_index_rows, &line);
 
-		candidates->at[field] = 0;
-		if (!row || !head)
-			continue;
-		summary = head->word[i & (INDEX_SUMMARY_WORDS - 1)];
-		if (!(summary >> bit & 1))
-			continue;
-		rank = (head->word[INDEX_RANKS] >> (16 * i) & 0xffff) +
-		       count_bits(summary & ((1ULL << bit) - 1));
-		candidates->at[field] =
-			row * INDEX_LINE_WORDS + INDEX_ROW_HEAD + rank * candidates->unit_words;
-	}
+	return words ? READ_ONCE(words->word[at % INDEX_LINE_WORDS]) : 0;
 }
 
-/* Intersects the next word; returns 0 if there is none left. */
-static __always_inline int next_word(struct candidates *candidates)
+/* Where in fw_index_rows a field's row has its first word of unit @bit of summary word @i; 0 if it has none. */
+static __always_inline __u32 unit_of(const struct candidates *candidates, __u32 field, __u32 i,
+				     __u32 bit)
 {
-	const struct index_words *any;
-	__u64 bits = ~0ULL;
-	__u32 line;
+	__u32 row = candidates->row[field];
+	const struct index_words *head = bpf_map_lookup_elem(&fw_index_rows, &row);
+	__u64 summary;
+	__u32 rank;
 
-	candidates->word++;
-	if (candidates->word & (candidates->unit_words - 1)) {
-		for (__u32 field = 0; field < INDEX_FIELDS; field++)
-			candidates->at[field] += !!candidates->at[field];
-	} else {
-		__u32 i = 0, bit;
-
-		while (i < INDEX_SUMMARY_WORDS && !candidates->summary[i])
-			i++;
-		if (i == INDEX_SUMMARY_WORDS)
-			return 0;
-		bit = lowest_bit(candidates->summary[i]) & 63;
-		candidates->summary[i] &= candidates->summary[i] - 1;
-		candidates->word = (i * 64 + bit) * candidates->unit_words;
-		find_unit(candidates, i, bit);
-	}
-	line = INDEX_SUMMARY_WORDS + candidates->word;
-	any = bpf_map_lookup_elem(&fw_index_any, &line);
-	if (!any)
+	if (!head)
 		return 0;
-#pragma unroll
-	for (__u32 field = 0; field < INDEX_FIELDS; field++) {
-		__u32 at = candidates->at[field];
-		__u32 words = at / INDEX_LINE_WORDS;
-		const struct index_words *row = bpf_map_lookup_elem(&fw_index_rows, &words);
+	summary = head->word[i & (INDEX_SUMMARY_WORDS - 1)];
+	if (!(summary >> bit & 1))
+		return 0;
+	rank = (head->word[INDEX_RANKS] >> (16 * i) & 0xffff) +
+	       count_bits(summary & ((1ULL << bit) - 1));
+	return row * INDEX_LINE_WORDS + INDEX_ROW_HEAD + rank * candidates->unit_words;
+}
 
-		if (field == INDEX_PROTOCOL && candidates->all_protocols)
-			continue;
-		bits &= READ_ONCE(any->word[field]) |
-			(at && row ? READ_ONCE(row->word[at % INDEX_LINE_WORDS]) : 0);
+/* The words of unit @bit of summary word @i that two fields share; returns whether anything is left. */
+static __always_inline __u64 intersect(struct candidates *candidates, __u32 one, __u32 other,
+				       __u32 i, __u32 bit)
+{
+	__u32 at = unit_of(candidates, one, i, bit);
+	__u32 other_at = unit_of(candidates, other, i, bit);
+	__u64 left = 0;
+
+#pragma unroll
+	for (__u32 word = 0; word < INDEX_UNIT_WORDS_MAX; word++) {
+		__u32 line = INDEX_SUMMARY_WORDS + candidates->word + word;
+		const struct index_words *any;
+		__u64 bits;
+
+		if (word >= candidates->unit_words)
+			break;
+		any = bpf_map_lookup_elem(&fw_index_any, &line);
+		if (!any)
+			return 0;
+		bits = READ_ONCE(any->word[one]);
+		if (at)
+			bits |= row_word(at + word);
+		if (other_at)
+			bits &= READ_ONCE(any->word[other]) | row_word(other_at + word);
+		else
+			bits &= READ_ONCE(any->word[other]);
+		candidates->bits[word] &= bits;
+		left |= candidates->bits[word];
 	}
-	candidates->bits = bits;
+	return left;
+}
+
+/*
+ * Goes on to the next unit; returns 0 if there is none left. In @bits is what remains of it, often nothing. Verified
+ * once, as the functions of lib/walk.h are.
+ */
+__noinline int next_unit(struct candidates *candidates)
+{
+	__u32 i = 0, bit;
+
+	if (!candidates)
+		return 0;
+	while (i < INDEX_SUMMARY_WORDS && !candidates->summary[i])
+		i++;
+	if (i == INDEX_SUMMARY_WORDS)
+		return 0;
+	bit = lowest_bit(candidates->summary[i]) & 63;
+	candidates->summary[i] &= candidates->summary[i] - 1;
+	candidates->word = (i * 64 + bit) * candidates->unit_words;
+	for (__u32 word = 0; word < INDEX_UNIT_WORDS_MAX; word++)
+		candidates->bits[word] = word < candidates->unit_words ? ~0ULL : 0;
+	/* Addresses come first: most units that the summaries could not tell apart end with them. */
+	if (!intersect(candidates, INDEX_SOURCE, INDEX_DESTINATION, i, bit))
+		return 1;
+	if (!intersect(candidates, INDEX_SOURCE_PORT, INDEX_DESTINATION_PORT, i, bit))
+		return 1;
+	if (!candidates->all_protocols)
+		intersect(candidates, INDEX_PROTOCOL, INDEX_PROTOCOL, i, bit);
 	return 1;
+}
+
+/* Takes the lowest of the slots that are left in the unit, if there is one. */
+static __always_inline int take_slot(struct candidates *candidates, __u32 *slot)
+{
+#pragma unroll
+	for (__u32 word = 0; word < INDEX_UNIT_WORDS_MAX; word++) {
+		__u64 bits = candidates->bits[word];
+
+		if (!bits)
+			continue;
+		*slot = (candidates->word + word) * 64 + lowest_bit(bits);
+		candidates->bits[word] = bits & (bits - 1);
+		return 1;
+	}
+	return 0;
 }
