@@ -163,8 +163,8 @@ describe("is refused", () => {
     [{ sourceMac: { macs: [0, 1, 2, 3, 4].map((n) => `02:00:00:00:00:0${n}`), not: true } }, "too-many-macs"],
     [
       {
-        sourcePorts: Array.from({ length: 72 }, (_, i) => 2 * i),
-        destinationPorts: Array.from({ length: 64 }, (_, i) => 2 * i),
+        sourcePorts: Array.from({ length: 136 }, (_, i) => 2 * i),
+        destinationPorts: Array.from({ length: 136 }, (_, i) => 2 * i),
       },
       "too-many-records",
     ],

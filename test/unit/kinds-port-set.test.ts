@@ -107,7 +107,7 @@ test("a rule may become 256 records and no more", () => {
     return policyOf(edge, portSet("source", odd(128)), portSet("destination", odd(count)));
   };
   expect(compile(both(128)).records).toHaveLength(256);
-  expect(compile(both(129)).findings).toEqual([expect.stringContaining("error too-many-ports")]);
+  expect(compile(both(129)).findings).toEqual([expect.stringContaining("error too-many-records")]);
 });
 
 test("the model knows the members too", () => {
