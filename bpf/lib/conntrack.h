@@ -182,11 +182,12 @@ struct {
  * struct ct_slot - a place for one connection
  * @key: of the connection that has it
  * @tag: of the key; 0 if nobody has it
+ * @next: of a slot that is free again: the one behind it in the list of those, + 1; 0 at its end
  */
 struct ct_slot {
 	struct ct_key key;
 	__u32 tag;
-	__u32 reserved;
+	__u32 next;
 };
 
 /*
@@ -200,24 +201,20 @@ struct {
 	__type(value, struct ct_slot);
 } ct_slots SEC(".maps");
 
-/* Slots that a connection had before; as large as ct_slots. Those from ct_sweeper.used on were never given out. */
-struct {
-	__uint(type, BPF_MAP_TYPE_STACK);
-	__uint(max_entries, 262144);
-	__type(value, __u32);
-} ct_free_slots SEC(".maps");
-
 /**
  * struct ct_sweeper - who ends connections at their deadlines
  * @timer: one for all. A timer in each entry would need memory at each new connection, which the kernel gets without
  *         waiting or not at all: on 6.18 it had some hundred and no more
  * @used: slots below it have been given out
+ * @free: the first slot of those that are free again, + 1; above it a number that each change adds to, so that a
+ *        compare-and-swap fails when others have taken that slot and brought it back
  * @at: slot to look at next
  * @is_set: the timer runs
  */
 struct ct_sweeper {
 	struct bpf_timer timer;
 	__u64 used;
+	__u64 free;
 	__u32 at;
 	__u32 is_set;
 };

@@ -61,31 +61,71 @@ static __always_inline struct ct_sweeper *sweeper(void)
 	return bpf_map_lookup_elem(&ct_sweeper, &zero);
 }
 
+/* The list of free slots with another one in front: @first is its index + 1, 0 for none. */
+static __always_inline __u64 list_from(__u64 list, __u32 first)
+{
+	return ((list >> 32) + 1) << 32 | first;
+}
+
+/* Takes the first slot of those that are free again: its index + 1, or 0 if there is none. */
+__noinline __u32 reuse_slot(void)
+{
+	struct ct_sweeper *sweep = sweeper();
+	__u64 list = sweep ? READ_ONCE(sweep->free) : 0;
+
+	for (int i = 0; i < COUNT_TRIES && sweep; i++) {
+		__u32 index = (__u32)list - 1;
+		struct ct_slot *slot = bpf_map_lookup_elem(&ct_slots, &index);
+		__u64 seen;
+
+		if (!slot)
+			return 0;
+		seen = __sync_val_compare_and_swap(&sweep->free, list,
+						   list_from(list, READ_ONCE(slot->next)));
+		if (seen == list)
+			return index + 1;
+		list = seen;
+	}
+	return 0;
+}
+
 /* A slot that nobody has, in @index; NULL if there is none. */
 static __always_inline struct ct_slot *take_slot(__u32 *index)
 {
 	struct ct_sweeper *sweep = sweeper();
+	__u32 place = reuse_slot();
 	struct ct_slot *slot;
 
 	if (!sweep)
 		return NULL;
-	if (bpf_map_pop_elem(&ct_free_slots, index) == 0)
-		return bpf_map_lookup_elem(&ct_slots, index);
-	*index = __sync_fetch_and_add(&sweep->used, 1);
+	*index = place ? place - 1 : __sync_fetch_and_add(&sweep->used, 1);
 	slot = bpf_map_lookup_elem(&ct_slots, index);
 	if (!slot)
 		__sync_fetch_and_add(&sweep->used, -1);
 	return slot;
 }
 
-static __always_inline void release_slot(__u32 index)
+/* Puts a slot in front of those that are free again. */
+__noinline int release_slot(__u32 index)
 {
 	struct ct_slot *slot = bpf_map_lookup_elem(&ct_slots, &index);
+	struct ct_sweeper *sweep = sweeper();
+	__u64 list;
 
-	if (!slot)
-		return;
+	if (!slot || !sweep)
+		return 0;
 	slot->tag = 0;
-	bpf_map_push_elem(&ct_free_slots, &index, BPF_ANY);
+	list = READ_ONCE(sweep->free);
+	for (int i = 0; i < COUNT_TRIES; i++) {
+		__u64 seen;
+
+		slot->next = list;
+		seen = __sync_val_compare_and_swap(&sweep->free, list, list_from(list, index + 1));
+		if (seen == list)
+			return 1;
+		list = seen;
+	}
+	return 0;
 }
 
 /*

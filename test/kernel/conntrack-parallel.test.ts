@@ -129,7 +129,7 @@ describeKernel("connections from several processors", () => {
     const verdicts = await runAll(works, watch);
     expect(most).toBeLessThanOrEqual(40);
     expect(total(verdicts, "0:0")).toBeGreaterThan(1000);
-    expect(total(verdicts, "2:3")).toBeGreaterThan(10);
+    expect(lab.stat("flushed")).toBeGreaterThan(0);
     await expectConsistent(lab, 3);
     await lab.clear();
     expect([await lab.counts(3), (await lab.entries()).length]).toEqual([{ rule: 0, sources: [] }, 0]);

@@ -429,6 +429,8 @@ export interface CtSlot {
   readonly key: CtKey;
   /** Bytes 40 to 43: uint32. */
   readonly tag: number;
+  /** Bytes 44 to 47: uint32. */
+  readonly next: number;
 }
 
 export const ctSlotLayout = {
@@ -437,7 +439,7 @@ export const ctSlotLayout = {
   fields: [
     { name: "key", offset: 0, size: 40, type: { kind: "struct", layout: ctKeyLayout } },
     { name: "tag", offset: 40, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
-    { name: "reserved", offset: 44, size: 4, type: { kind: "uint", bits: 32, bigEndian: false }, padding: true },
+    { name: "next", offset: 44, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
   ],
 } as const satisfies StructLayout;
 
@@ -445,33 +447,38 @@ export const ctSlotCodec: StructCodec<CtSlot> = defineCodec<CtSlot>(ctSlotLayout
   write(bytes, at, value) {
     fields.key.write(bytes, at, value.key);
     fields.tag.write(bytes, at, value.tag);
+    fields.next.write(bytes, at, value.next);
   },
   read: (bytes, at) => ({
     key: fields.key.read(bytes, at),
     tag: fields.tag.read(bytes, at),
+    next: fields.next.read(bytes, at),
   }),
 }));
 
-/** struct ct_sweeper, 32 bytes. */
+/** struct ct_sweeper, 40 bytes. */
 export interface CtSweeper {
   /** Bytes 0 to 15: bytes[16]. */
   readonly timer: Uint8Array;
   /** Bytes 16 to 23: uint64. */
   readonly used: bigint;
-  /** Bytes 24 to 27: uint32. */
+  /** Bytes 24 to 31: uint64. */
+  readonly free: bigint;
+  /** Bytes 32 to 35: uint32. */
   readonly at: number;
-  /** Bytes 28 to 31: uint32. */
+  /** Bytes 36 to 39: uint32. */
   readonly isSet: number;
 }
 
 export const ctSweeperLayout = {
   name: "ct_sweeper",
-  size: 32,
+  size: 40,
   fields: [
     { name: "timer", offset: 0, size: 16, type: { kind: "bytes", length: 16 } },
     { name: "used", offset: 16, size: 8, type: { kind: "uint", bits: 64, bigEndian: false } },
-    { name: "at", offset: 24, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
-    { name: "isSet", offset: 28, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "free", offset: 24, size: 8, type: { kind: "uint", bits: 64, bigEndian: false } },
+    { name: "at", offset: 32, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "isSet", offset: 36, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
   ],
 } as const satisfies StructLayout;
 
@@ -479,12 +486,14 @@ export const ctSweeperCodec: StructCodec<CtSweeper> = defineCodec<CtSweeper>(ctS
   write(bytes, at, value) {
     fields.timer.write(bytes, at, value.timer);
     fields.used.write(bytes, at, value.used);
+    fields.free.write(bytes, at, value.free);
     fields.at.write(bytes, at, value.at);
     fields.isSet.write(bytes, at, value.isSet);
   },
   read: (bytes, at) => ({
     timer: fields.timer.read(bytes, at),
     used: fields.used.read(bytes, at),
+    free: fields.free.read(bytes, at),
     at: fields.at.read(bytes, at),
     isSet: fields.isSet.read(bytes, at),
   }),
@@ -658,15 +667,6 @@ export const tcConntrackMaps = {
     key: fragmentKeyLayout,
     value: fragmentPortsLayout,
   },
-  ct_free_slots: {
-    name: "ct_free_slots",
-    type: 23,
-    keySize: 0,
-    valueSize: 4,
-    maxEntries: 262144,
-    flags: 0,
-    valueType: { kind: "uint", bits: 32, bigEndian: false },
-  },
   ct_settings: {
     name: "ct_settings",
     type: 2,
@@ -701,7 +701,7 @@ export const tcConntrackMaps = {
     name: "ct_sweeper",
     type: 2,
     keySize: 4,
-    valueSize: 32,
+    valueSize: 40,
     maxEntries: 1,
     flags: 0,
     keyType: { kind: "uint", bits: 32, bigEndian: false },
@@ -786,5 +786,5 @@ export const tcConntrackAbi = {
   ],
   maps: tcConntrackMaps,
   programs: tcConntrackPrograms,
-  layoutDigest: "546fa46ea396cc5d18fcd7e711e39adbfabb4a03edcf15f693809c2e46d2cc03",
+  layoutDigest: "06e624126b165a02791d8726f8baa72aee6f55fbdae21b0b713b7d08ab115543",
 } as const satisfies GeneratedAbi;
