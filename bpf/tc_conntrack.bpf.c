@@ -57,7 +57,9 @@ static __always_inline int track(struct __sk_buff *skb, enum direction direction
 	if (direction == DIRECTION_INGRESS) {
 		origin.rule_id = carried_rule(skb);
 		if (carried_flags(skb) & CARRIED_FLAG_REEVALUATE)
-			origin.flags = CT_FLAG_REEVALUATE;
+			origin.flags |= CT_FLAG_REEVALUATE;
+		if (carried_flags(skb) & CARRIED_FLAG_SLOW)
+			origin.flags |= CT_FLAG_SLOW;
 	} else if (skb->ingress_ifindex && settings_at(skb->ingress_ifindex, origin.at)) {
 		/* Forwarded: its connection has had this packet where it came in. */
 		return TC_ACT_UNSPEC;

@@ -1,14 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * xdp_firewall: first match over ordered rules, for IPv4 and IPv6, at the first hook that sees a packet.
+ * xdp_firewall: a stateful firewall for IPv4 and IPv6, at the first hook that sees a packet, in phases:
+ *
+ *	0	sources that are blocked; connections that are known: their packets pass without meeting the rules
+ *	1, 2	first match over ordered rules, found through an index (lib/rule_index.h)
+ *	3	limits of connections
+ *	4	where the packet goes: on, elsewhere, or back as a rejection
  *
  * A packet gets its generation once; everything that it looks up afterwards, here and behind, is seen at that one.
  */
 #include "lib/carry.h"
+
+#define CT_CONTEXT    struct xdp_md
+#define CT_LOAD_BYTES bpf_xdp_load_bytes
+#include "lib/block.h"
 #include "lib/dscp.h"
 #include "lib/event.h"
 #include "lib/reject.h"
 #include "lib/route.h"
+#include "lib/track.h"
 #include "lib/walk.h"
 
 /**
@@ -105,6 +115,12 @@ static __always_inline void decide(struct walk *walk, const struct fw_rule *rule
 	walk->carried = (rule->flags & FW_RULE_FLAG_SET_MARK ? CARRIED_FLAG_MARK : 0) |
 			(rule->flags & FW_RULE_FLAG_SET_DSCP ? CARRIED_FLAG_DSCP : 0) |
 			(rule->flags & FW_RULE_FLAG_REEVALUATE ? CARRIED_FLAG_REEVALUATE : 0);
+	if (walk->carried & (CARRIED_FLAG_MARK | CARRIED_FLAG_DSCP) || rule->route_to ||
+	    rule->mirror_to)
+		walk->carried |= CARRIED_FLAG_SLOW;
+	walk->limits.source = rule->source_connections;
+	walk->limits.rule = rule->connections;
+	walk->block_s = rule->block_s;
 }
 
 /* One slot of the rule table; returns 1 to end the walk. */
@@ -131,16 +147,22 @@ static long visit_slot(__u32 slot, struct walk *walk)
 	return 1;
 }
 
+/* What the kernel lets a loop have on the stack; everything else stands in the scratch of this CPU. */
+struct walk_context {
+	struct walk *walk;
+};
+
 /*
  * One candidate, or the way to the next unit that may have some; returns 1 to end the walk. What it does once is
  * little, because the verifier looks at it for every state that it can begin in.
  */
-static __maybe_unused long visit_candidate(__u32 step __maybe_unused, struct walk *walk)
+static __maybe_unused long visit_candidate(__u32 step __maybe_unused, struct walk_context *context)
 {
+	struct walk *walk = context->walk;
 	__u32 slot;
 	int more;
 
-	if (take_slot(&walk->candidates, &slot))
+	if (take_candidate(&walk->candidates, &slot))
 		return visit_slot(slot, walk);
 	more = next_unit(&walk->candidates);
 	/* The compiler knows that this is 0 or 1 and calculates with it; the verifier does not. */
@@ -148,16 +170,23 @@ static __maybe_unused long visit_candidate(__u32 step __maybe_unused, struct wal
 	return more ? 0 : 1;
 }
 
-/* Every rule in order until one decides. */
+static __maybe_unused long visit_in_order(__u32 slot, struct walk_context *context)
+{
+	return visit_slot(slot, context->walk);
+}
+
+/* Phases 1 and 2: every rule in order until one decides. */
 static __always_inline long walk_rules(struct walk *walk)
 {
+	struct walk_context context = { .walk = walk };
+
 /* For measuring what the index is good for; never defined in a program that ships. */
 #ifdef PENSTOCK_LINEAR
-	return bpf_loop(end_of_fw_rules(), visit_slot, walk, 0);
+	return bpf_loop(end_of_fw_rules(), visit_in_order, &context, 0);
 #else
 	begin_candidates(&walk->candidates, &walk->packet);
 	/* More steps than there are slots and words: the walk ends where nothing is left. */
-	return bpf_loop(CANDIDATE_STEPS, visit_candidate, walk, 0);
+	return bpf_loop(CANDIDATE_STEPS, visit_candidate, &context, 0);
 #endif
 }
 
@@ -301,47 +330,185 @@ __noinline int parse_packet(struct xdp_md *ctx, struct packet *packet)
 			   packet);
 }
 
+/**
+ * struct scratch - what is known of the packet that this CPU is at, too much for the stack
+ * @found: what it is to the connections that are known
+ * @origin: what a connection is to be that begins with it
+ */
+struct scratch {
+	struct walk walk;
+	struct ct_found found;
+	struct ct_origin origin;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct scratch);
+} fw_scratch SEC(".maps");
+
+/* Whether the rules are asked about a packet, and as what. */
+enum asks {
+	/* It is what it is. */
+	ASKS_RULES,
+	/* Its connection is known: would the rules let it begin today? */
+	ASKS_AGAIN,
+	/* It passes without. */
+	ASKS_NOBODY,
+};
+
+/* Phase 0: what the packet is to the connections that are known. */
+static __always_inline enum asks look_at_connection(struct xdp_md *ctx, struct scratch *scratch,
+						    __u32 settings)
+{
+	struct walk *walk = &scratch->walk;
+	struct ct_found *found = &scratch->found;
+
+	__builtin_memset(found, 0, sizeof(*found));
+	__builtin_memset(&scratch->origin, 0, sizeof(scratch->origin));
+	scratch->origin.at = walk->generation;
+	scratch->origin.interface = walk->interface;
+	scratch->origin.settings = settings;
+	ct_look_up(ctx, &walk->packet, &scratch->origin, found);
+	walk->state = found->state;
+	if (found->state != CONNECTION_STATE_ESTABLISHED)
+		return ASKS_RULES;
+	if (found->is_fast || found->is_reply)
+		return ASKS_NOBODY;
+	walk->state = CONNECTION_STATE_NEW;
+	return ASKS_AGAIN;
+}
+
+/* A packet of a connection that was let through: it counts for the rule that did it. */
+static __always_inline int pass_established(struct xdp_md *ctx, struct scratch *scratch,
+					    void *chain)
+{
+	struct walk *walk = &scratch->walk;
+	const struct fw_reply_route *reply;
+
+	walk->rule_id = scratch->found.rule_id;
+	if (walk->rule_id)
+		count_in(&rule_counters, walk->rule_id, walk->packet.length);
+	if (scratch->found.is_reply && walk->rule_id) {
+		reply = look_up_fw_reply_routes(walk->rule_id, walk->generation);
+		walk->route_to = reply ? reply->route : 0;
+	}
+	if (walk->route_to && !stays_on_link(&walk->packet))
+		return leave(ctx, walk, chain);
+	walk->route_to = 0;
+	return pass(ctx, walk, FW_REASON_ESTABLISHED, chain);
+}
+
+/*
+ * Phase 3: enters the connection that the packet begins, if its rule allows only so many. Here and not behind XDP: of
+ * many packets that come at once each is counted before the next is let through. Returns 0, or why it is dropped.
+ */
+static __always_inline __u32 count_connection_of(struct scratch *scratch)
+{
+	struct walk *walk = &scratch->walk;
+	struct ct_origin *origin = &scratch->origin;
+
+	if (!walk->limits.source && !walk->limits.rule)
+		return 0;
+	if (walk->state != CONNECTION_STATE_NEW || !origin->settings ||
+	    (scratch->found.word && !scratch->found.begins))
+		return 0;
+	if (scratch->found.begins)
+		ct_forget(&scratch->found);
+	origin->rule_id = walk->rule_id;
+	origin->limits = walk->limits;
+	origin->flags = CT_FLAG_COUNTED |
+			(walk->carried & CARRIED_FLAG_REEVALUATE ? CT_FLAG_REEVALUATE : 0) |
+			(walk->carried & CARRIED_FLAG_SLOW ? CT_FLAG_SLOW : 0);
+	switch (ct_create(&walk->packet, &scratch->found.subject, origin)) {
+	case CT_OUTCOME_SOURCE_LIMIT:
+		if (walk->block_s)
+			block_source(&walk->packet, walk->rule_id, walk->block_s);
+		return FW_REASON_LIMIT;
+	case CT_OUTCOME_RULE_LIMIT:
+		return FW_REASON_LIMIT;
+	case CT_OUTCOME_FULL:
+	case CT_OUTCOME_CONTENDED:
+		return FW_REASON_TABLE_FULL;
+	}
+	return 0;
+}
+
+/* Phase 4, and what comes of the phases before. */
+static __always_inline int carry_out(struct xdp_md *ctx, struct scratch *scratch, enum asks asks,
+				     void *chain)
+{
+	struct walk *walk = &scratch->walk;
+	__u32 reason;
+
+	if (asks == ASKS_AGAIN)
+		ct_confirm(&scratch->found, walk->generation);
+	else if ((reason = count_connection_of(scratch)))
+		return drop(walk, reason);
+	if (walk->carried & CARRIED_FLAG_DSCP)
+		set_dscp(ctx, &walk->packet, walk->dscp);
+	if (walk->route_to && !stays_on_link(&walk->packet))
+		return leave(ctx, walk, chain);
+	walk->route_to = 0;
+	return pass(ctx, walk, reason_of(walk), chain);
+}
+
 static __always_inline int judge(struct xdp_md *ctx, void *chain)
 {
-	struct walk walk = { .generation = begin_xdp(ctx), .interface = ctx->ingress_ifindex };
-	struct interface_binding binding;
-	struct fw_settings *settings;
 	__u32 zero = 0;
+	struct fw_settings *settings = bpf_map_lookup_elem(&fw_settings, &zero);
+	struct scratch *scratch = bpf_map_lookup_elem(&fw_scratch, &zero);
+	struct interface_binding binding;
+	enum asks asks = ASKS_RULES;
+	struct walk *walk;
 	int bound, reason;
 
-	walk.packet.length = bpf_xdp_get_buff_len(ctx);
-	bound = look_up_interfaces(&walk.interface, walk.generation, &binding);
+	if (!scratch || !settings)
+		return XDP_DROP;
+	walk = &scratch->walk;
+	__builtin_memset(walk, 0, sizeof(*walk));
+	walk->generation = begin_xdp(ctx);
+	walk->interface = ctx->ingress_ifindex;
+	walk->packet.length = bpf_xdp_get_buff_len(ctx);
+	bound = look_up_interfaces(&walk->interface, walk->generation, &binding);
 	if (bound == 0)
-		return pass_unbound(ctx, &walk);
-	settings = bpf_map_lookup_elem(&fw_settings, &zero);
-	if (bound < 0 || !settings)
-		return drop(&walk, FW_REASON_INTERNAL_ERROR);
-	walk.groups = binding.groups;
-	walk.state = CONNECTION_STATE_NEW;
+		return pass_unbound(ctx, walk);
+	if (bound < 0)
+		return drop(walk, FW_REASON_INTERNAL_ERROR);
+	walk->groups = binding.groups;
+	walk->state = CONNECTION_STATE_NEW;
+	walk->events_per_second = settings->events_per_second;
+
+	reason = parse_packet(ctx, &walk->packet);
+	if (reason != PARSED)
+		return drop_malformed(walk, reason);
+	if (!walk->packet.family) {
+		walk->packet.family = FW_FAMILY_NON_IP;
+		binding.conntrack = 0;
+	} else if (is_blocked(&walk->packet)) {
+		return drop(walk, FW_REASON_BLOCKED);
+	}
+	if (binding.conntrack)
+		asks = look_at_connection(ctx, scratch, binding.conntrack);
+	else
+		scratch->origin.settings = 0;
+	if (asks == ASKS_NOBODY)
+		return pass_established(ctx, scratch, chain);
 #ifdef PENSTOCK_STATE_BY_QUEUE
 	/* A build for comparing rules with a model of them: who runs it says what the packet is. */
-	walk.state = 1 << (ctx->rx_queue_index & 3);
+	walk->state = 1 << (ctx->rx_queue_index & 3);
 #endif
-	walk.events_per_second = settings->events_per_second;
 
-	reason = parse_packet(ctx, &walk.packet);
-	if (reason != PARSED)
-		return drop_malformed(&walk, reason);
-	if (!walk.packet.family)
-		walk.packet.family = FW_FAMILY_NON_IP;
-
-	if (walk_rules(&walk) < 0)
-		return drop(&walk, FW_REASON_INTERNAL_ERROR);
-	if (walk.verdict == VERDICT_REJECT)
-		return reject(ctx, &walk, settings->rejects_per_second);
-	if (walk.verdict == VERDICT_DROP)
-		return drop(&walk, reason_of(&walk));
-	if (walk.carried & CARRIED_FLAG_DSCP)
-		set_dscp(ctx, &walk.packet, walk.dscp);
-	if (walk.route_to && !stays_on_link(&walk.packet))
-		return leave(ctx, &walk, chain);
-	walk.route_to = 0;
-	return pass(ctx, &walk, reason_of(&walk), chain);
+	if (walk_rules(walk) < 0)
+		return drop(walk, FW_REASON_INTERNAL_ERROR);
+	if (walk->verdict != VERDICT_DROP && walk->verdict != VERDICT_REJECT)
+		return carry_out(ctx, scratch, asks, chain);
+	if (asks == ASKS_AGAIN)
+		ct_forget(&scratch->found);
+	if (walk->verdict == VERDICT_REJECT)
+		return reject(ctx, walk, settings->rejects_per_second);
+	return drop(walk, reason_of(walk));
 }
 
 SEC("xdp.frags")

@@ -33,6 +33,8 @@ enum carried_flag {
 	CARRIED_FLAG_DSCP = 2,
 	/* The connection is to be judged again after each commit. */
 	CARRIED_FLAG_REEVALUATE = 4,
+	/* Each packet of the connection is to meet the rules. */
+	CARRIED_FLAG_SLOW = 8,
 };
 
 /**

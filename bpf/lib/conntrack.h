@@ -59,6 +59,8 @@ enum ct_flag {
 	CT_FLAG_REEVALUATE = 256,
 	/* Nobody saw its beginning: windows are not known, nothing is checked against them. */
 	CT_FLAG_PICKED_UP = 512,
+	/* Its rule does something to each of its packets, which meet it therefore: there is no fast path. */
+	CT_FLAG_SLOW = 1024,
 };
 
 /* The parts of connection.word, from the lowest bit: state, flags, settings, serial, tag. */
@@ -129,7 +131,6 @@ struct ct_side {
  * @side: the low endpoint, the high one
  * @rule_id: the rule that let it through, for which it is counted; 0 if none did
  * @interface: where its first packet came in or went out
- * @reply_to: slot of the route that packets in the other direction take; 0 for none
  * @slot: its place in ct_slots
  *
  * The kernel gives the element of a deleted key to the next new one at once, so a program may hold a connection
@@ -140,7 +141,7 @@ struct ct_side {
  *  - what it adds to @packets and @bytes is a packet counted for another connection,
  *  - what it stores in @seen_ns is the time of this moment, in which the other connection was seen as well: it has
  *    just been created.
- * @created_ns, @rule_id, @interface, @reply_to and @slot are written before @word, when nobody else has the entry.
+ * @created_ns, @rule_id, @interface and @slot are written before @word, when nobody else has the entry.
  */
 struct connection {
 	__u64 word;
@@ -150,8 +151,8 @@ struct connection {
 	struct ct_side side[2];
 	__u32 rule_id;
 	__u32 interface;
-	__u32 reply_to;
 	__u32 slot;
+	__u32 reserved;
 };
 _Static_assert(sizeof(struct ct_key) == 40 && sizeof(struct connection) == 112,
 	       "less than two cache lines");

@@ -10,9 +10,8 @@
  * @at: generation that the packet is judged by
  * @rule_id: the rule that let it through; 0 if none did
  * @interface: ifindex
- * @reply_to: slot of the route for the other direction; 0 for none
  * @bytes: of the frame; 0 if somebody behind will count it
- * @flags: CT_FLAG_REEVALUATE, CT_FLAG_COUNTED
+ * @flags: CT_FLAG_REEVALUATE, CT_FLAG_SLOW, CT_FLAG_COUNTED
  * @settings: slot of ct_settings; 0 if connections are not tracked on the interface
  * @limits: with CT_FLAG_COUNTED
  */
@@ -20,7 +19,6 @@ struct ct_origin {
 	__u64 at;
 	__u32 rule_id;
 	__u32 interface;
-	__u32 reply_to;
 	__u32 bytes;
 	__u16 flags;
 	__u8 settings;
@@ -122,7 +120,6 @@ static __always_inline void fill(struct connection *entry, const struct ct_subje
 	entry->judged = judged_word(origin->at, step->word);
 	entry->rule_id = origin->rule_id;
 	entry->interface = origin->interface;
-	entry->reply_to = origin->reply_to;
 	store_side(&entry->side[0], &step->window[0], subject->tag);
 	store_side(&entry->side[1], &step->window[1], subject->tag);
 	side = &entry->side[subject->sender & 1];
@@ -137,7 +134,7 @@ static __always_inline __u32 begin_connection(const struct packet *packet,
 					      __u32 settings)
 {
 	__u32 state = first_state(packet, subject, settings);
-	__u32 flags = origin->flags & (CT_FLAG_REEVALUATE | CT_FLAG_COUNTED);
+	__u32 flags = origin->flags & (CT_FLAG_REEVALUATE | CT_FLAG_SLOW | CT_FLAG_COUNTED);
 
 	if (state == CT_STATE_ENDED)
 		return state;

@@ -13,7 +13,6 @@
 
 #define TABLE_TRIES    4
 #define EVICTION_TRIES 128
-#define NS_PER_S       1000000000ULL
 /* A round takes about six seconds, and longer only where a step of this many is too small for that. */
 #define SWEEP_NS	(NS_PER_S / 10)
 #define SWEEP_STEPS	64

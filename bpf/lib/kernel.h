@@ -8,6 +8,8 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_endian.h>
 
+#define NS_PER_S 1000000000ULL
+
 #define READ_ONCE(x)   (*(const volatile typeof(x) *)&(x))
 #define barrier()      asm volatile("" ::: "memory")
 #define likely(x)      __builtin_expect(!!(x), 1)

@@ -98,7 +98,7 @@ static __always_inline int is_group_mac(const __u8 *address)
 }
 
 /* Types that are errors, or unknown and so perhaps errors. */
-static __always_inline int is_icmp_error(const struct packet *packet)
+static __always_inline int carries_icmp_error(const struct packet *packet)
 {
 	__u8 type = packet->icmp >> 8;
 
@@ -129,7 +129,7 @@ __noinline int may_answer(const struct packet *packet)
 		return 0;
 	if (packet->protocol == PROTOCOL_TCP && packet->tcp_flags & TCP_RST)
 		return 0;
-	if (is_icmp_error(packet))
+	if (carries_icmp_error(packet))
 		return 0;
 	if (packet->family == 4)
 		return is_unicast_ipv4(packet->source[0]) &&

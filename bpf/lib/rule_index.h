@@ -365,7 +365,7 @@ __noinline int next_unit(struct candidates *candidates)
 }
 
 /* Takes the lowest of the slots that are left in the unit, if there is one. */
-static __always_inline int take_slot(struct candidates *candidates, __u32 *slot)
+static __always_inline int take_candidate(struct candidates *candidates, __u32 *slot)
 {
 #pragma unroll
 	for (__u32 word = 0; word < INDEX_UNIT_WORDS_MAX; word++) {

@@ -20,21 +20,21 @@
  * @word: of the connection as it was found; 0 if there is none
  * @judged: the generation in which the rules last let it through
  * @rule_id: the rule that let its first packet through
- * @reply_to: slot of the route that packets in the other direction take
  * @state: enum connection_state
  * @is_fast: established, and nothing that was committed since needs the rules to be asked again
  * @is_reply: the packet goes in the other direction than the first one
+ * @begins: it begins a connection in the place of one that has ended
  */
 struct ct_found {
 	__u64 word;
 	__u64 judged;
 	__u32 rule_id;
-	__u32 reply_to;
 	struct ct_subject subject;
 	__u8 state;
 	__u8 is_fast;
 	__u8 is_reply;
-	__u8 reserved[5];
+	__u8 begins;
+	__u8 reserved[4];
 };
 
 /*
@@ -118,7 +118,6 @@ __noinline int ct_look_up(CT_CONTEXT *ctx, const struct packet *packet,
 	found->word = step.word;
 	found->judged = READ_ONCE(entry->judged) >> CT_JUDGED_GENERATION_SHIFT;
 	found->rule_id = READ_ONCE(entry->rule_id);
-	found->reply_to = READ_ONCE(entry->reply_to);
 	barrier();
 	if (READ_ONCE(entry->word) >> CT_WORD_SERIAL_SHIFT != step.word >> CT_WORD_SERIAL_SHIFT) {
 		found->word = 0;
@@ -136,8 +135,10 @@ __noinline int ct_look_up(CT_CONTEXT *ctx, const struct packet *packet,
 		found->state = CONNECTION_STATE_NEW;
 	else
 		found->state = state_after(&step, &found->subject);
+	found->begins = step.effect == CT_EFFECT_REPLACE;
 	found->is_fast =
 		found->state == CONNECTION_STATE_ESTABLISHED &&
+		!(flags_of(step.word) & CT_FLAG_SLOW) &&
 		(!(flags_of(step.word) & CT_FLAG_REEVALUATE) || found->judged == origin->at);
 	return found->state;
 }

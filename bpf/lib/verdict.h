@@ -42,8 +42,16 @@ enum fw_reason {
 	/* It could not go where its rule sends it: dropped. */
 	FW_REASON_NO_ROUTE,
 	FW_REASON_TOO_BIG,
+	/* Of a connection that was let through before: rules were not asked. */
+	FW_REASON_ESTABLISHED,
+	/* The source has had more connections than its rule allows, and is blocked for a time. */
+	FW_REASON_BLOCKED,
+	/* A connection more than its rule allows, of its source or of all. */
+	FW_REASON_LIMIT,
+	/* It cannot be counted, since the table of connections is full. */
+	FW_REASON_TABLE_FULL,
 };
-#define FW_REASONS (FW_REASON_TOO_BIG + 1)
+#define FW_REASONS (FW_REASON_TABLE_FULL + 1)
 
 /* What the parser returns for a packet without fault. */
 #define PARSED (-1)

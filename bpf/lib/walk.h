@@ -2,6 +2,7 @@
 /* One packet's way through the rules, and whether a rule matches it. */
 #pragma once
 
+#include "lib/ct_count.h"
 #include "lib/packet.h"
 #include "lib/rule_index.h"
 
@@ -24,11 +25,12 @@ struct membership {
  * @mark: what it sets
  * @route_to: slot of the route that it gives the packet; 0 for none
  * @mirror_to: likewise for a copy
+ * @limits: how many connections it allows
+ * @block_s: how long a source that would have more is blocked
  * @candidates: the slots that are still to be looked at
  */
 struct walk {
 	struct packet packet;
-	struct candidates candidates;
 	struct membership source_sets;
 	struct membership destination_sets;
 	__u64 generation;
@@ -47,6 +49,9 @@ struct walk {
 	__u32 mark;
 	__u32 route_to;
 	__u32 mirror_to;
+	struct ct_limits limits;
+	__u32 block_s;
+	struct candidates candidates;
 };
 
 static __always_inline int look_up_set(const struct walk *walk, const __u32 *address, __u32 set_id)

@@ -243,6 +243,118 @@ export const bpfSpinLockCodec: StructCodec<BpfSpinLock> = defineCodec<BpfSpinLoc
   }),
 }));
 
+/** struct ct_side, 32 bytes. */
+export interface CtSide {
+  /** Bytes 0 to 7: uint64. */
+  readonly edge: bigint;
+  /** Bytes 8 to 15: uint64. */
+  readonly packets: bigint;
+  /** Bytes 16 to 23: uint64. */
+  readonly bytes: bigint;
+  /** Bytes 24 to 27: uint32. */
+  readonly window: number;
+  /** Bytes 28 to 28: uint8. */
+  readonly scale: number;
+  /** Bytes 29 to 29: uint8. */
+  readonly hasScale: number;
+  /** Bytes 30 to 31: uint16. */
+  readonly tag: number;
+}
+
+export const ctSideLayout = {
+  name: "ct_side",
+  size: 32,
+  fields: [
+    { name: "edge", offset: 0, size: 8, type: { kind: "uint", bits: 64, bigEndian: false } },
+    { name: "packets", offset: 8, size: 8, type: { kind: "uint", bits: 64, bigEndian: false } },
+    { name: "bytes", offset: 16, size: 8, type: { kind: "uint", bits: 64, bigEndian: false } },
+    { name: "window", offset: 24, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "scale", offset: 28, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "hasScale", offset: 29, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "tag", offset: 30, size: 2, type: { kind: "uint", bits: 16, bigEndian: false } },
+  ],
+} as const satisfies StructLayout;
+
+export const ctSideCodec: StructCodec<CtSide> = defineCodec<CtSide>(ctSideLayout, (fields) => ({
+  write(bytes, at, value) {
+    fields.edge.write(bytes, at, value.edge);
+    fields.packets.write(bytes, at, value.packets);
+    fields.bytes.write(bytes, at, value.bytes);
+    fields.window.write(bytes, at, value.window);
+    fields.scale.write(bytes, at, value.scale);
+    fields.hasScale.write(bytes, at, value.hasScale);
+    fields.tag.write(bytes, at, value.tag);
+  },
+  read: (bytes, at) => ({
+    edge: fields.edge.read(bytes, at),
+    packets: fields.packets.read(bytes, at),
+    bytes: fields.bytes.read(bytes, at),
+    window: fields.window.read(bytes, at),
+    scale: fields.scale.read(bytes, at),
+    hasScale: fields.hasScale.read(bytes, at),
+    tag: fields.tag.read(bytes, at),
+  }),
+}));
+
+/** struct connection, 112 bytes. */
+export interface Connection {
+  /** Bytes 0 to 7: uint64. */
+  readonly word: bigint;
+  /** Bytes 8 to 15: uint64. */
+  readonly seenNs: bigint;
+  /** Bytes 16 to 23: uint64. */
+  readonly createdNs: bigint;
+  /** Bytes 24 to 31: uint64. */
+  readonly judged: bigint;
+  /** Bytes 32 to 95: struct ct_side[2]. */
+  readonly side: readonly [CtSide, CtSide];
+  /** Bytes 96 to 99: uint32. */
+  readonly ruleId: number;
+  /** Bytes 100 to 103: uint32. */
+  readonly interface: number;
+  /** Bytes 104 to 107: uint32. */
+  readonly slot: number;
+}
+
+export const connectionLayout = {
+  name: "connection",
+  size: 112,
+  fields: [
+    { name: "word", offset: 0, size: 8, type: { kind: "uint", bits: 64, bigEndian: false } },
+    { name: "seenNs", offset: 8, size: 8, type: { kind: "uint", bits: 64, bigEndian: false } },
+    { name: "createdNs", offset: 16, size: 8, type: { kind: "uint", bits: 64, bigEndian: false } },
+    { name: "judged", offset: 24, size: 8, type: { kind: "uint", bits: 64, bigEndian: false } },
+    { name: "side", offset: 32, size: 64, type: { kind: "array", element: { kind: "struct", layout: ctSideLayout }, count: 2 } },
+    { name: "ruleId", offset: 96, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "interface", offset: 100, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "slot", offset: 104, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "reserved", offset: 108, size: 4, type: { kind: "uint", bits: 32, bigEndian: false }, padding: true },
+  ],
+} as const satisfies StructLayout;
+
+export const connectionCodec: StructCodec<Connection> = defineCodec<Connection>(connectionLayout, (fields) => ({
+  write(bytes, at, value) {
+    fields.word.write(bytes, at, value.word);
+    fields.seenNs.write(bytes, at, value.seenNs);
+    fields.createdNs.write(bytes, at, value.createdNs);
+    fields.judged.write(bytes, at, value.judged);
+    fields.side.write(bytes, at, value.side);
+    fields.ruleId.write(bytes, at, value.ruleId);
+    fields.interface.write(bytes, at, value.interface);
+    fields.slot.write(bytes, at, value.slot);
+  },
+  read: (bytes, at) => ({
+    word: fields.word.read(bytes, at),
+    seenNs: fields.seenNs.read(bytes, at),
+    createdNs: fields.createdNs.read(bytes, at),
+    judged: fields.judged.read(bytes, at),
+    side: fields.side.read(bytes, at),
+    ruleId: fields.ruleId.read(bytes, at),
+    interface: fields.interface.read(bytes, at),
+    slot: fields.slot.read(bytes, at),
+  }),
+}));
+
 /** struct counter, 16 bytes. */
 export interface Counter {
   /** Bytes 0 to 7: uint64. */
@@ -268,6 +380,197 @@ export const counterCodec: StructCodec<Counter> = defineCodec<Counter>(counterLa
   read: (bytes, at) => ({
     packets: fields.packets.read(bytes, at),
     bytes: fields.bytes.read(bytes, at),
+  }),
+}));
+
+/** struct ct_key, 40 bytes. */
+export interface CtKey {
+  /** Bytes 0 to 15: bytes[16]. */
+  readonly low: Uint8Array;
+  /** Bytes 16 to 31: bytes[16]. */
+  readonly high: Uint8Array;
+  /** Bytes 32 to 33: uint16. */
+  readonly lowPort: number;
+  /** Bytes 34 to 35: uint16. */
+  readonly highPort: number;
+  /** Bytes 36 to 36: uint8. */
+  readonly protocol: number;
+  /** Bytes 37 to 37: uint8. */
+  readonly family: number;
+  /** Bytes 38 to 39: uint16. */
+  readonly zone: number;
+}
+
+export const ctKeyLayout = {
+  name: "ct_key",
+  size: 40,
+  fields: [
+    { name: "low", offset: 0, size: 16, type: { kind: "bytes", length: 16 } },
+    { name: "high", offset: 16, size: 16, type: { kind: "bytes", length: 16 } },
+    { name: "lowPort", offset: 32, size: 2, type: { kind: "uint", bits: 16, bigEndian: false } },
+    { name: "highPort", offset: 34, size: 2, type: { kind: "uint", bits: 16, bigEndian: false } },
+    { name: "protocol", offset: 36, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "family", offset: 37, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "zone", offset: 38, size: 2, type: { kind: "uint", bits: 16, bigEndian: false } },
+  ],
+} as const satisfies StructLayout;
+
+export const ctKeyCodec: StructCodec<CtKey> = defineCodec<CtKey>(ctKeyLayout, (fields) => ({
+  write(bytes, at, value) {
+    fields.low.write(bytes, at, value.low);
+    fields.high.write(bytes, at, value.high);
+    fields.lowPort.write(bytes, at, value.lowPort);
+    fields.highPort.write(bytes, at, value.highPort);
+    fields.protocol.write(bytes, at, value.protocol);
+    fields.family.write(bytes, at, value.family);
+    fields.zone.write(bytes, at, value.zone);
+  },
+  read: (bytes, at) => ({
+    low: fields.low.read(bytes, at),
+    high: fields.high.read(bytes, at),
+    lowPort: fields.lowPort.read(bytes, at),
+    highPort: fields.highPort.read(bytes, at),
+    protocol: fields.protocol.read(bytes, at),
+    family: fields.family.read(bytes, at),
+    zone: fields.zone.read(bytes, at),
+  }),
+}));
+
+/** struct ct_setting_record, 72 bytes. */
+export interface CtSettingRecord {
+  /** Bytes 0 to 63: uint32[16]. */
+  readonly timeoutsS: readonly number[];
+  /** Bytes 64 to 67: uint32. */
+  readonly flags: number;
+  /** Bytes 68 to 68: uint8. */
+  readonly present: number;
+}
+
+export const ctSettingRecordLayout = {
+  name: "ct_setting_record",
+  size: 72,
+  fields: [
+    { name: "timeoutsS", offset: 0, size: 64, type: { kind: "array", element: { kind: "uint", bits: 32, bigEndian: false }, count: 16 } },
+    { name: "flags", offset: 64, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "present", offset: 68, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "reserved", offset: 69, size: 3, type: { kind: "bytes", length: 3 }, padding: true },
+  ],
+} as const satisfies StructLayout;
+
+export const ctSettingRecordCodec: StructCodec<CtSettingRecord> = defineCodec<CtSettingRecord>(ctSettingRecordLayout, (fields) => ({
+  write(bytes, at, value) {
+    fields.timeoutsS.write(bytes, at, value.timeoutsS);
+    fields.flags.write(bytes, at, value.flags);
+    fields.present.write(bytes, at, value.present);
+  },
+  read: (bytes, at) => ({
+    timeoutsS: fields.timeoutsS.read(bytes, at),
+    flags: fields.flags.read(bytes, at),
+    present: fields.present.read(bytes, at),
+  }),
+}));
+
+/** struct ct_settings_value, 152 bytes. */
+export interface CtSettingsValue {
+  /** Bytes 0 to 7: uint64. */
+  readonly version: bigint;
+  /** Bytes 8 to 151: struct ct_setting_record[2]. */
+  readonly side: readonly [CtSettingRecord, CtSettingRecord];
+}
+
+export const ctSettingsValueLayout = {
+  name: "ct_settings_value",
+  size: 152,
+  fields: [
+    { name: "version", offset: 0, size: 8, type: { kind: "uint", bits: 64, bigEndian: false } },
+    { name: "side", offset: 8, size: 144, type: { kind: "array", element: { kind: "struct", layout: ctSettingRecordLayout }, count: 2 } },
+  ],
+} as const satisfies StructLayout;
+
+export const ctSettingsValueCodec: StructCodec<CtSettingsValue> = defineCodec<CtSettingsValue>(ctSettingsValueLayout, (fields) => ({
+  write(bytes, at, value) {
+    fields.version.write(bytes, at, value.version);
+    fields.side.write(bytes, at, value.side);
+  },
+  read: (bytes, at) => ({
+    version: fields.version.read(bytes, at),
+    side: fields.side.read(bytes, at),
+  }),
+}));
+
+/** struct ct_slot, 48 bytes. */
+export interface CtSlot {
+  /** Bytes 0 to 39: struct ct_key. */
+  readonly key: CtKey;
+  /** Bytes 40 to 43: uint32. */
+  readonly tag: number;
+  /** Bytes 44 to 47: uint32. */
+  readonly next: number;
+}
+
+export const ctSlotLayout = {
+  name: "ct_slot",
+  size: 48,
+  fields: [
+    { name: "key", offset: 0, size: 40, type: { kind: "struct", layout: ctKeyLayout } },
+    { name: "tag", offset: 40, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "next", offset: 44, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+  ],
+} as const satisfies StructLayout;
+
+export const ctSlotCodec: StructCodec<CtSlot> = defineCodec<CtSlot>(ctSlotLayout, (fields) => ({
+  write(bytes, at, value) {
+    fields.key.write(bytes, at, value.key);
+    fields.tag.write(bytes, at, value.tag);
+    fields.next.write(bytes, at, value.next);
+  },
+  read: (bytes, at) => ({
+    key: fields.key.read(bytes, at),
+    tag: fields.tag.read(bytes, at),
+    next: fields.next.read(bytes, at),
+  }),
+}));
+
+/** struct ct_sweeper, 40 bytes. */
+export interface CtSweeper {
+  /** Bytes 0 to 15: bytes[16]. */
+  readonly timer: Uint8Array;
+  /** Bytes 16 to 23: uint64. */
+  readonly used: bigint;
+  /** Bytes 24 to 31: uint64. */
+  readonly free: bigint;
+  /** Bytes 32 to 35: uint32. */
+  readonly at: number;
+  /** Bytes 36 to 39: uint32. */
+  readonly isSet: number;
+}
+
+export const ctSweeperLayout = {
+  name: "ct_sweeper",
+  size: 40,
+  fields: [
+    { name: "timer", offset: 0, size: 16, type: { kind: "bytes", length: 16 } },
+    { name: "used", offset: 16, size: 8, type: { kind: "uint", bits: 64, bigEndian: false } },
+    { name: "free", offset: 24, size: 8, type: { kind: "uint", bits: 64, bigEndian: false } },
+    { name: "at", offset: 32, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "isSet", offset: 36, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+  ],
+} as const satisfies StructLayout;
+
+export const ctSweeperCodec: StructCodec<CtSweeper> = defineCodec<CtSweeper>(ctSweeperLayout, (fields) => ({
+  write(bytes, at, value) {
+    fields.timer.write(bytes, at, value.timer);
+    fields.used.write(bytes, at, value.used);
+    fields.free.write(bytes, at, value.free);
+    fields.at.write(bytes, at, value.at);
+    fields.isSet.write(bytes, at, value.isSet);
+  },
+  read: (bytes, at) => ({
+    timer: fields.timer.read(bytes, at),
+    used: fields.used.read(bytes, at),
+    free: fields.free.read(bytes, at),
+    at: fields.at.read(bytes, at),
+    isSet: fields.isSet.read(bytes, at),
   }),
 }));
 
@@ -396,6 +699,73 @@ export const eventBudgetCodec: StructCodec<EventBudget> = defineCodec<EventBudge
     used: fields.used.read(bytes, at),
     suppressed: fields.suppressed.read(bytes, at),
     lost: fields.lost.read(bytes, at),
+  }),
+}));
+
+/** struct fragment_key, 40 bytes. */
+export interface FragmentKey {
+  /** Bytes 0 to 15: bytes[16]. */
+  readonly source: Uint8Array;
+  /** Bytes 16 to 31: bytes[16]. */
+  readonly destination: Uint8Array;
+  /** Bytes 32 to 35: uint32. */
+  readonly id: number;
+  /** Bytes 36 to 36: uint8. */
+  readonly protocol: number;
+  /** Bytes 37 to 37: uint8. */
+  readonly family: number;
+}
+
+export const fragmentKeyLayout = {
+  name: "fragment_key",
+  size: 40,
+  fields: [
+    { name: "source", offset: 0, size: 16, type: { kind: "bytes", length: 16 } },
+    { name: "destination", offset: 16, size: 16, type: { kind: "bytes", length: 16 } },
+    { name: "id", offset: 32, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "protocol", offset: 36, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "family", offset: 37, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "reserved", offset: 38, size: 2, type: { kind: "bytes", length: 2 }, padding: true },
+  ],
+} as const satisfies StructLayout;
+
+export const fragmentKeyCodec: StructCodec<FragmentKey> = defineCodec<FragmentKey>(fragmentKeyLayout, (fields) => ({
+  write(bytes, at, value) {
+    fields.source.write(bytes, at, value.source);
+    fields.destination.write(bytes, at, value.destination);
+    fields.id.write(bytes, at, value.id);
+    fields.protocol.write(bytes, at, value.protocol);
+    fields.family.write(bytes, at, value.family);
+  },
+  read: (bytes, at) => ({
+    source: fields.source.read(bytes, at),
+    destination: fields.destination.read(bytes, at),
+    id: fields.id.read(bytes, at),
+    protocol: fields.protocol.read(bytes, at),
+    family: fields.family.read(bytes, at),
+  }),
+}));
+
+/** struct fragment_ports, 8 bytes. */
+export interface FragmentPorts {
+  /** Bytes 0 to 7: uint64. */
+  readonly word: bigint;
+}
+
+export const fragmentPortsLayout = {
+  name: "fragment_ports",
+  size: 8,
+  fields: [
+    { name: "word", offset: 0, size: 8, type: { kind: "uint", bits: 64, bigEndian: false } },
+  ],
+} as const satisfies StructLayout;
+
+export const fragmentPortsCodec: StructCodec<FragmentPorts> = defineCodec<FragmentPorts>(fragmentPortsLayout, (fields) => ({
+  write(bytes, at, value) {
+    fields.word.write(bytes, at, value.word);
+  },
+  read: (bytes, at) => ({
+    word: fields.word.read(bytes, at),
   }),
 }));
 
@@ -634,6 +1004,63 @@ export const interfacesValueCodec: StructCodec<InterfacesValue> = defineCodec<In
   }),
 }));
 
+/** struct source_count, 8 bytes. */
+export interface SourceCount {
+  /** Bytes 0 to 7: uint64. */
+  readonly word: bigint;
+}
+
+export const sourceCountLayout = {
+  name: "source_count",
+  size: 8,
+  fields: [
+    { name: "word", offset: 0, size: 8, type: { kind: "uint", bits: 64, bigEndian: false } },
+  ],
+} as const satisfies StructLayout;
+
+export const sourceCountCodec: StructCodec<SourceCount> = defineCodec<SourceCount>(sourceCountLayout, (fields) => ({
+  write(bytes, at, value) {
+    fields.word.write(bytes, at, value.word);
+  },
+  read: (bytes, at) => ({
+    word: fields.word.read(bytes, at),
+  }),
+}));
+
+/** struct source_count_key, 24 bytes. */
+export interface SourceCountKey {
+  /** Bytes 0 to 15: bytes[16]. */
+  readonly address: Uint8Array;
+  /** Bytes 16 to 19: uint32. */
+  readonly ruleId: number;
+  /** Bytes 20 to 20: uint8. */
+  readonly family: number;
+}
+
+export const sourceCountKeyLayout = {
+  name: "source_count_key",
+  size: 24,
+  fields: [
+    { name: "address", offset: 0, size: 16, type: { kind: "bytes", length: 16 } },
+    { name: "ruleId", offset: 16, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "family", offset: 20, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "reserved", offset: 21, size: 3, type: { kind: "bytes", length: 3 }, padding: true },
+  ],
+} as const satisfies StructLayout;
+
+export const sourceCountKeyCodec: StructCodec<SourceCountKey> = defineCodec<SourceCountKey>(sourceCountKeyLayout, (fields) => ({
+  write(bytes, at, value) {
+    fields.address.write(bytes, at, value.address);
+    fields.ruleId.write(bytes, at, value.ruleId);
+    fields.family.write(bytes, at, value.family);
+  },
+  read: (bytes, at) => ({
+    address: fields.address.read(bytes, at),
+    ruleId: fields.ruleId.read(bytes, at),
+    family: fields.family.read(bytes, at),
+  }),
+}));
+
 /** The maps that several objects share. */
 export const sharedMaps = {
   address_set_v4: {
@@ -665,6 +1092,85 @@ export const sharedMaps = {
     flags: 1024,
     keyType: { kind: "uint", bits: 32, bigEndian: false },
     value: appliedValueLayout,
+  },
+  connections: {
+    name: "connections",
+    type: 1,
+    keySize: 40,
+    valueSize: 112,
+    maxEntries: 262144,
+    flags: 0,
+    key: ctKeyLayout,
+    value: connectionLayout,
+  },
+  ct_alarm: {
+    name: "ct_alarm",
+    type: 2,
+    keySize: 4,
+    valueSize: 8,
+    maxEntries: 1,
+    flags: 0,
+    keyType: { kind: "uint", bits: 32, bigEndian: false },
+    valueType: { kind: "uint", bits: 64, bigEndian: false },
+  },
+  ct_candidates: {
+    name: "ct_candidates",
+    type: 22,
+    keySize: 0,
+    valueSize: 40,
+    maxEntries: 262144,
+    flags: 0,
+    value: ctKeyLayout,
+  },
+  ct_fragments: {
+    name: "ct_fragments",
+    type: 9,
+    keySize: 40,
+    valueSize: 8,
+    maxEntries: 4096,
+    flags: 0,
+    key: fragmentKeyLayout,
+    value: fragmentPortsLayout,
+  },
+  ct_settings: {
+    name: "ct_settings",
+    type: 2,
+    keySize: 4,
+    valueSize: 152,
+    maxEntries: 256,
+    flags: 1024,
+    keyType: { kind: "uint", bits: 32, bigEndian: false },
+    value: ctSettingsValueLayout,
+  },
+  ct_slots: {
+    name: "ct_slots",
+    type: 2,
+    keySize: 4,
+    valueSize: 48,
+    maxEntries: 262144,
+    flags: 0,
+    keyType: { kind: "uint", bits: 32, bigEndian: false },
+    value: ctSlotLayout,
+  },
+  ct_stats: {
+    name: "ct_stats",
+    type: 6,
+    keySize: 4,
+    valueSize: 8,
+    maxEntries: 14,
+    flags: 0,
+    keyType: { kind: "uint", bits: 32, bigEndian: false },
+    valueType: { kind: "uint", bits: 64, bigEndian: false },
+  },
+  ct_sweeper: {
+    name: "ct_sweeper",
+    type: 2,
+    keySize: 4,
+    valueSize: 40,
+    maxEntries: 1,
+    flags: 0,
+    keyType: { kind: "uint", bits: 32, bigEndian: false },
+    value: ctSweeperLayout,
   },
   directory: {
     name: "directory",
@@ -709,7 +1215,7 @@ export const sharedMaps = {
     type: 6,
     keySize: 4,
     valueSize: 16,
-    maxEntries: 26,
+    maxEntries: 30,
     flags: 0,
     keyType: { kind: "uint", bits: 32, bigEndian: false },
     value: counterLayout,
@@ -763,5 +1269,25 @@ export const sharedMaps = {
     flags: 0,
     keyType: { kind: "uint", bits: 32, bigEndian: false },
     value: counterLayout,
+  },
+  rule_counts: {
+    name: "rule_counts",
+    type: 2,
+    keySize: 4,
+    valueSize: 8,
+    maxEntries: 16384,
+    flags: 0,
+    keyType: { kind: "uint", bits: 32, bigEndian: false },
+    valueType: { kind: "uint", bits: 64, bigEndian: false },
+  },
+  source_counts: {
+    name: "source_counts",
+    type: 1,
+    keySize: 24,
+    valueSize: 8,
+    maxEntries: 65536,
+    flags: 0,
+    key: sourceCountKeyLayout,
+    value: sourceCountLayout,
   },
 } as const satisfies Readonly<Record<string, MapLayout>>;

@@ -11,11 +11,20 @@ import {
   appliedRevisionLayout,
   appliedValueLayout,
   bpfSpinLockLayout,
+  connectionLayout,
   counterLayout,
+  ctKeyLayout,
+  ctSettingRecordLayout,
+  ctSettingsValueLayout,
+  ctSideLayout,
+  ctSlotLayout,
+  ctSweeperLayout,
   directoryKeyLayout,
   directoryNameLayout,
   directoryValueLayout,
   eventBudgetLayout,
+  fragmentKeyLayout,
+  fragmentPortsLayout,
   fwReplyRouteLayout,
   fwReplyRoutesValueLayout,
   fwRouteLayout,
@@ -24,7 +33,10 @@ import {
   interfaceBindingLayout,
   interfacesValueLayout,
   sharedMaps,
+  sourceCountKeyLayout,
+  sourceCountLayout,
   type BpfSpinLock,
+  type CtKey,
 } from "./shared.ts";
 
 /** enum carried_flag: the number of each name. */
@@ -32,6 +44,7 @@ export const CarriedFlag = {
   mark: 1,
   dscp: 2,
   reevaluate: 4,
+  slow: 8,
 } as const;
 
 export type CarriedFlag = keyof typeof CarriedFlag;
@@ -41,6 +54,7 @@ export const carriedFlagNames: Readonly<Record<number, CarriedFlag>> = {
   1: "mark",
   2: "dscp",
   4: "reevaluate",
+  8: "slow",
 };
 
 export const carriedFlagEnum = { name: "carried_flag", values: CarriedFlag } as const satisfies EnumLayout;
@@ -209,6 +223,10 @@ export const FwReason = {
   "route-expired": 23,
   "no-route": 24,
   "too-big": 25,
+  established: 26,
+  blocked: 27,
+  limit: 28,
+  "table-full": 29,
 } as const;
 
 export type FwReason = keyof typeof FwReason;
@@ -241,6 +259,10 @@ export const fwReasonNames: readonly FwReason[] = [
   "route-expired",
   "no-route",
   "too-big",
+  "established",
+  "blocked",
+  "limit",
+  "table-full",
 ];
 
 export const fwReasonEnum = { name: "fw_reason", values: FwReason } as const satisfies EnumLayout;
@@ -498,6 +520,112 @@ export const answerBudgetCodec: StructCodec<AnswerBudget> = defineCodec<AnswerBu
   }),
 }));
 
+/** struct block, 16 bytes. */
+export interface Block {
+  /** Bytes 0 to 7: uint64. */
+  readonly word: bigint;
+  /** Bytes 8 to 11: uint32. */
+  readonly ruleId: number;
+}
+
+export const blockLayout = {
+  name: "block",
+  size: 16,
+  fields: [
+    { name: "word", offset: 0, size: 8, type: { kind: "uint", bits: 64, bigEndian: false } },
+    { name: "ruleId", offset: 8, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "reserved", offset: 12, size: 4, type: { kind: "uint", bits: 32, bigEndian: false }, padding: true },
+  ],
+} as const satisfies StructLayout;
+
+export const blockCodec: StructCodec<Block> = defineCodec<Block>(blockLayout, (fields) => ({
+  write(bytes, at, value) {
+    fields.word.write(bytes, at, value.word);
+    fields.ruleId.write(bytes, at, value.ruleId);
+  },
+  read: (bytes, at) => ({
+    word: fields.word.read(bytes, at),
+    ruleId: fields.ruleId.read(bytes, at),
+  }),
+}));
+
+/** struct block_key, 20 bytes. */
+export interface BlockKey {
+  /** Bytes 0 to 15: bytes[16]. */
+  readonly address: Uint8Array;
+  /** Bytes 16 to 16: uint8. */
+  readonly family: number;
+}
+
+export const blockKeyLayout = {
+  name: "block_key",
+  size: 20,
+  fields: [
+    { name: "address", offset: 0, size: 16, type: { kind: "bytes", length: 16 } },
+    { name: "family", offset: 16, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "reserved", offset: 17, size: 3, type: { kind: "bytes", length: 3 }, padding: true },
+  ],
+} as const satisfies StructLayout;
+
+export const blockKeyCodec: StructCodec<BlockKey> = defineCodec<BlockKey>(blockKeyLayout, (fields) => ({
+  write(bytes, at, value) {
+    fields.address.write(bytes, at, value.address);
+    fields.family.write(bytes, at, value.family);
+  },
+  read: (bytes, at) => ({
+    address: fields.address.read(bytes, at),
+    family: fields.family.read(bytes, at),
+  }),
+}));
+
+/** struct candidates, 96 bytes. */
+export interface Candidates {
+  /** Bytes 0 to 31: uint64[4]. */
+  readonly summary: readonly [bigint, bigint, bigint, bigint];
+  /** Bytes 32 to 63: uint64[4]. */
+  readonly bits: readonly [bigint, bigint, bigint, bigint];
+  /** Bytes 64 to 83: uint32[5]. */
+  readonly row: readonly number[];
+  /** Bytes 84 to 87: uint32. */
+  readonly word: number;
+  /** Bytes 88 to 91: uint32. */
+  readonly unitWords: number;
+  /** Bytes 92 to 95: uint32. */
+  readonly allProtocols: number;
+}
+
+export const candidatesLayout = {
+  name: "candidates",
+  size: 96,
+  fields: [
+    { name: "summary", offset: 0, size: 32, type: { kind: "array", element: { kind: "uint", bits: 64, bigEndian: false }, count: 4 } },
+    { name: "bits", offset: 32, size: 32, type: { kind: "array", element: { kind: "uint", bits: 64, bigEndian: false }, count: 4 } },
+    { name: "row", offset: 64, size: 20, type: { kind: "array", element: { kind: "uint", bits: 32, bigEndian: false }, count: 5 } },
+    { name: "word", offset: 84, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "unitWords", offset: 88, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "allProtocols", offset: 92, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+  ],
+} as const satisfies StructLayout;
+
+export const candidatesCodec: StructCodec<Candidates> = defineCodec<Candidates>(candidatesLayout, (fields) => ({
+  write(bytes, at, value) {
+    fields.summary.write(bytes, at, value.summary);
+    fields.bits.write(bytes, at, value.bits);
+    fields.row.write(bytes, at, value.row);
+    fields.word.write(bytes, at, value.word);
+    fields.unitWords.write(bytes, at, value.unitWords);
+    fields.allProtocols.write(bytes, at, value.allProtocols);
+  },
+  read: (bytes, at) => ({
+    summary: fields.summary.read(bytes, at),
+    bits: fields.bits.read(bytes, at),
+    row: fields.row.read(bytes, at),
+    word: fields.word.read(bytes, at),
+    unitWords: fields.unitWords.read(bytes, at),
+    allProtocols: fields.allProtocols.read(bytes, at),
+  }),
+}));
+
 /** struct carried, 32 bytes. */
 export interface Carried {
   /** Bytes 0 to 3: uint32. */
@@ -554,6 +682,201 @@ export const carriedCodec: StructCodec<Carried> = defineCodec<Carried>(carriedLa
     dscp: fields.dscp.read(bytes, at),
     flags: fields.flags.read(bytes, at),
     routeTo: fields.routeTo.read(bytes, at),
+  }),
+}));
+
+/** struct ct_subject, 52 bytes. */
+export interface CtSubject {
+  /** Bytes 0 to 39: struct ct_key. */
+  readonly key: CtKey;
+  /** Bytes 40 to 43: uint32. */
+  readonly tag: number;
+  /** Bytes 44 to 44: uint8. */
+  readonly kind: number;
+  /** Bytes 45 to 45: uint8. */
+  readonly sender: number;
+  /** Bytes 46 to 46: uint8. */
+  readonly scale: number;
+  /** Bytes 47 to 47: uint8. */
+  readonly hasScale: number;
+  /** Bytes 48 to 48: uint8. */
+  readonly opens: number;
+}
+
+export const ctSubjectLayout = {
+  name: "ct_subject",
+  size: 52,
+  fields: [
+    { name: "key", offset: 0, size: 40, type: { kind: "struct", layout: ctKeyLayout } },
+    { name: "tag", offset: 40, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "kind", offset: 44, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "sender", offset: 45, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "scale", offset: 46, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "hasScale", offset: 47, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "opens", offset: 48, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "reserved", offset: 49, size: 3, type: { kind: "bytes", length: 3 }, padding: true },
+  ],
+} as const satisfies StructLayout;
+
+export const ctSubjectCodec: StructCodec<CtSubject> = defineCodec<CtSubject>(ctSubjectLayout, (fields) => ({
+  write(bytes, at, value) {
+    fields.key.write(bytes, at, value.key);
+    fields.tag.write(bytes, at, value.tag);
+    fields.kind.write(bytes, at, value.kind);
+    fields.sender.write(bytes, at, value.sender);
+    fields.scale.write(bytes, at, value.scale);
+    fields.hasScale.write(bytes, at, value.hasScale);
+    fields.opens.write(bytes, at, value.opens);
+  },
+  read: (bytes, at) => ({
+    key: fields.key.read(bytes, at),
+    tag: fields.tag.read(bytes, at),
+    kind: fields.kind.read(bytes, at),
+    sender: fields.sender.read(bytes, at),
+    scale: fields.scale.read(bytes, at),
+    hasScale: fields.hasScale.read(bytes, at),
+    opens: fields.opens.read(bytes, at),
+  }),
+}));
+
+/** struct ct_found, 80 bytes. */
+export interface CtFound {
+  /** Bytes 0 to 7: uint64. */
+  readonly word: bigint;
+  /** Bytes 8 to 15: uint64. */
+  readonly judged: bigint;
+  /** Bytes 16 to 19: uint32. */
+  readonly ruleId: number;
+  /** Bytes 20 to 71: struct ct_subject. */
+  readonly subject: CtSubject;
+  /** Bytes 72 to 72: uint8. */
+  readonly state: number;
+  /** Bytes 73 to 73: uint8. */
+  readonly isFast: number;
+  /** Bytes 74 to 74: uint8. */
+  readonly isReply: number;
+  /** Bytes 75 to 75: uint8. */
+  readonly begins: number;
+}
+
+export const ctFoundLayout = {
+  name: "ct_found",
+  size: 80,
+  fields: [
+    { name: "word", offset: 0, size: 8, type: { kind: "uint", bits: 64, bigEndian: false } },
+    { name: "judged", offset: 8, size: 8, type: { kind: "uint", bits: 64, bigEndian: false } },
+    { name: "ruleId", offset: 16, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "subject", offset: 20, size: 52, type: { kind: "struct", layout: ctSubjectLayout } },
+    { name: "state", offset: 72, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "isFast", offset: 73, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "isReply", offset: 74, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "begins", offset: 75, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "reserved", offset: 76, size: 4, type: { kind: "bytes", length: 4 }, padding: true },
+  ],
+} as const satisfies StructLayout;
+
+export const ctFoundCodec: StructCodec<CtFound> = defineCodec<CtFound>(ctFoundLayout, (fields) => ({
+  write(bytes, at, value) {
+    fields.word.write(bytes, at, value.word);
+    fields.judged.write(bytes, at, value.judged);
+    fields.ruleId.write(bytes, at, value.ruleId);
+    fields.subject.write(bytes, at, value.subject);
+    fields.state.write(bytes, at, value.state);
+    fields.isFast.write(bytes, at, value.isFast);
+    fields.isReply.write(bytes, at, value.isReply);
+    fields.begins.write(bytes, at, value.begins);
+  },
+  read: (bytes, at) => ({
+    word: fields.word.read(bytes, at),
+    judged: fields.judged.read(bytes, at),
+    ruleId: fields.ruleId.read(bytes, at),
+    subject: fields.subject.read(bytes, at),
+    state: fields.state.read(bytes, at),
+    isFast: fields.isFast.read(bytes, at),
+    isReply: fields.isReply.read(bytes, at),
+    begins: fields.begins.read(bytes, at),
+  }),
+}));
+
+/** struct ct_limits, 8 bytes. */
+export interface CtLimits {
+  /** Bytes 0 to 3: uint32. */
+  readonly source: number;
+  /** Bytes 4 to 7: uint32. */
+  readonly rule: number;
+}
+
+export const ctLimitsLayout = {
+  name: "ct_limits",
+  size: 8,
+  fields: [
+    { name: "source", offset: 0, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "rule", offset: 4, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+  ],
+} as const satisfies StructLayout;
+
+export const ctLimitsCodec: StructCodec<CtLimits> = defineCodec<CtLimits>(ctLimitsLayout, (fields) => ({
+  write(bytes, at, value) {
+    fields.source.write(bytes, at, value.source);
+    fields.rule.write(bytes, at, value.rule);
+  },
+  read: (bytes, at) => ({
+    source: fields.source.read(bytes, at),
+    rule: fields.rule.read(bytes, at),
+  }),
+}));
+
+/** struct ct_origin, 32 bytes. */
+export interface CtOrigin {
+  /** Bytes 0 to 7: uint64. */
+  readonly at: bigint;
+  /** Bytes 8 to 11: uint32. */
+  readonly ruleId: number;
+  /** Bytes 12 to 15: uint32. */
+  readonly interface: number;
+  /** Bytes 16 to 19: uint32. */
+  readonly bytes: number;
+  /** Bytes 20 to 21: uint16. */
+  readonly flags: number;
+  /** Bytes 22 to 22: uint8. */
+  readonly settings: number;
+  /** Bytes 24 to 31: struct ct_limits. */
+  readonly limits: CtLimits;
+}
+
+export const ctOriginLayout = {
+  name: "ct_origin",
+  size: 32,
+  fields: [
+    { name: "at", offset: 0, size: 8, type: { kind: "uint", bits: 64, bigEndian: false } },
+    { name: "ruleId", offset: 8, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "interface", offset: 12, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "bytes", offset: 16, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "flags", offset: 20, size: 2, type: { kind: "uint", bits: 16, bigEndian: false } },
+    { name: "settings", offset: 22, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "reserved", offset: 23, size: 1, type: { kind: "uint", bits: 8, bigEndian: false }, padding: true },
+    { name: "limits", offset: 24, size: 8, type: { kind: "struct", layout: ctLimitsLayout } },
+  ],
+} as const satisfies StructLayout;
+
+export const ctOriginCodec: StructCodec<CtOrigin> = defineCodec<CtOrigin>(ctOriginLayout, (fields) => ({
+  write(bytes, at, value) {
+    fields.at.write(bytes, at, value.at);
+    fields.ruleId.write(bytes, at, value.ruleId);
+    fields.interface.write(bytes, at, value.interface);
+    fields.bytes.write(bytes, at, value.bytes);
+    fields.flags.write(bytes, at, value.flags);
+    fields.settings.write(bytes, at, value.settings);
+    fields.limits.write(bytes, at, value.limits);
+  },
+  read: (bytes, at) => ({
+    at: fields.at.read(bytes, at),
+    ruleId: fields.ruleId.read(bytes, at),
+    interface: fields.interface.read(bytes, at),
+    bytes: fields.bytes.read(bytes, at),
+    flags: fields.flags.read(bytes, at),
+    settings: fields.settings.read(bytes, at),
+    limits: fields.limits.read(bytes, at),
   }),
 }));
 
@@ -902,6 +1225,295 @@ export const fwSettingsCodec: StructCodec<FwSettings> = defineCodec<FwSettings>(
   }),
 }));
 
+/** struct index_chunk, 256 bytes. */
+export interface IndexChunk {
+  /** Bytes 0 to 255: uint32[64]. */
+  readonly entry: readonly number[];
+}
+
+export const indexChunkLayout = {
+  name: "index_chunk",
+  size: 256,
+  fields: [
+    { name: "entry", offset: 0, size: 256, type: { kind: "array", element: { kind: "uint", bits: 32, bigEndian: false }, count: 64 } },
+  ],
+} as const satisfies StructLayout;
+
+export const indexChunkCodec: StructCodec<IndexChunk> = defineCodec<IndexChunk>(indexChunkLayout, (fields) => ({
+  write(bytes, at, value) {
+    fields.entry.write(bytes, at, value.entry);
+  },
+  read: (bytes, at) => ({
+    entry: fields.entry.read(bytes, at),
+  }),
+}));
+
+/** struct index_entries, 64 bytes. */
+export interface IndexEntries {
+  /** Bytes 0 to 63: uint32[16]. */
+  readonly entry: readonly number[];
+}
+
+export const indexEntriesLayout = {
+  name: "index_entries",
+  size: 64,
+  fields: [
+    { name: "entry", offset: 0, size: 64, type: { kind: "array", element: { kind: "uint", bits: 32, bigEndian: false }, count: 16 } },
+  ],
+} as const satisfies StructLayout;
+
+export const indexEntriesCodec: StructCodec<IndexEntries> = defineCodec<IndexEntries>(indexEntriesLayout, (fields) => ({
+  write(bytes, at, value) {
+    fields.entry.write(bytes, at, value.entry);
+  },
+  read: (bytes, at) => ({
+    entry: fields.entry.read(bytes, at),
+  }),
+}));
+
+/** struct index_key_v6, 24 bytes. */
+export interface IndexKeyV6 {
+  /** Bytes 0 to 3: uint32. */
+  readonly prefixLength: number;
+  /** Bytes 4 to 7: uint32. */
+  readonly side: number;
+  /** Bytes 8 to 23: bytes[16]. */
+  readonly address: Uint8Array;
+}
+
+export const indexKeyV6Layout = {
+  name: "index_key_v6",
+  size: 24,
+  fields: [
+    { name: "prefixLength", offset: 0, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "side", offset: 4, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "address", offset: 8, size: 16, type: { kind: "bytes", length: 16 } },
+  ],
+} as const satisfies StructLayout;
+
+export const indexKeyV6Codec: StructCodec<IndexKeyV6> = defineCodec<IndexKeyV6>(indexKeyV6Layout, (fields) => ({
+  write(bytes, at, value) {
+    fields.prefixLength.write(bytes, at, value.prefixLength);
+    fields.side.write(bytes, at, value.side);
+    fields.address.write(bytes, at, value.address);
+  },
+  read: (bytes, at) => ({
+    prefixLength: fields.prefixLength.read(bytes, at),
+    side: fields.side.read(bytes, at),
+    address: fields.address.read(bytes, at),
+  }),
+}));
+
+/** struct index_words, 64 bytes. */
+export interface IndexWords {
+  /** Bytes 0 to 63: uint64[8]. */
+  readonly word: readonly bigint[];
+}
+
+export const indexWordsLayout = {
+  name: "index_words",
+  size: 64,
+  fields: [
+    { name: "word", offset: 0, size: 64, type: { kind: "array", element: { kind: "uint", bits: 64, bigEndian: false }, count: 8 } },
+  ],
+} as const satisfies StructLayout;
+
+export const indexWordsCodec: StructCodec<IndexWords> = defineCodec<IndexWords>(indexWordsLayout, (fields) => ({
+  write(bytes, at, value) {
+    fields.word.write(bytes, at, value.word);
+  },
+  read: (bytes, at) => ({
+    word: fields.word.read(bytes, at),
+  }),
+}));
+
+/** struct membership, 16 bytes. */
+export interface Membership {
+  /** Bytes 0 to 7: uint64. */
+  readonly known: bigint;
+  /** Bytes 8 to 15: uint64. */
+  readonly member: bigint;
+}
+
+export const membershipLayout = {
+  name: "membership",
+  size: 16,
+  fields: [
+    { name: "known", offset: 0, size: 8, type: { kind: "uint", bits: 64, bigEndian: false } },
+    { name: "member", offset: 8, size: 8, type: { kind: "uint", bits: 64, bigEndian: false } },
+  ],
+} as const satisfies StructLayout;
+
+export const membershipCodec: StructCodec<Membership> = defineCodec<Membership>(membershipLayout, (fields) => ({
+  write(bytes, at, value) {
+    fields.known.write(bytes, at, value.known);
+    fields.member.write(bytes, at, value.member);
+  },
+  read: (bytes, at) => ({
+    known: fields.known.read(bytes, at),
+    member: fields.member.read(bytes, at),
+  }),
+}));
+
+/** struct packet, 96 bytes. */
+export interface Packet {
+  /** Bytes 0 to 15: uint32[4]. */
+  readonly source: readonly [number, number, number, number];
+  /** Bytes 16 to 31: uint32[4]. */
+  readonly destination: readonly [number, number, number, number];
+  /** Bytes 32 to 35: uint32. */
+  readonly length: number;
+  /** Bytes 36 to 39: uint32. */
+  readonly ipLength: number;
+  /** Bytes 40 to 43: uint32. */
+  readonly sequence: number;
+  /** Bytes 44 to 47: uint32. */
+  readonly acknowledgement: number;
+  /** Bytes 48 to 51: uint32. */
+  readonly fragmentId: number;
+  /** Bytes 52 to 53: uint16. */
+  readonly sourcePort: number;
+  /** Bytes 54 to 55: uint16. */
+  readonly destinationPort: number;
+  /** Bytes 56 to 57: uint16. */
+  readonly icmp: number;
+  /** Bytes 58 to 59: uint16. */
+  readonly echoId: number;
+  /** Bytes 60 to 61: uint16. */
+  readonly window: number;
+  /** Bytes 62 to 63: uint16. */
+  readonly networkOffset: number;
+  /** Bytes 64 to 65: uint16. */
+  readonly transportOffset: number;
+  /** Bytes 66 to 69: uint16[2]. */
+  readonly vlan: readonly [number, number];
+  /** Bytes 70 to 75: bytes[6]. */
+  readonly sourceMac: Uint8Array;
+  /** Bytes 76 to 81: bytes[6]. */
+  readonly destinationMac: Uint8Array;
+  /** Bytes 82 to 82: uint8. */
+  readonly family: number;
+  /** Bytes 83 to 83: uint8. */
+  readonly protocol: number;
+  /** Bytes 84 to 84: uint8. */
+  readonly hasPorts: number;
+  /** Bytes 85 to 85: uint8. */
+  readonly hasIcmp: number;
+  /** Bytes 86 to 86: uint8. */
+  readonly authenticated: number;
+  /** Bytes 87 to 87: uint8. */
+  readonly fragment: number;
+  /** Bytes 88 to 88: uint8. */
+  readonly laterFragment: number;
+  /** Bytes 89 to 89: uint8. */
+  readonly tags: number;
+  /** Bytes 90 to 90: uint8. */
+  readonly trafficClass: number;
+  /** Bytes 91 to 91: uint8. */
+  readonly tcpFlags: number;
+  /** Bytes 92 to 92: uint8. */
+  readonly tcpHeaderLength: number;
+}
+
+export const packetLayout = {
+  name: "packet",
+  size: 96,
+  fields: [
+    { name: "source", offset: 0, size: 16, type: { kind: "array", element: { kind: "uint", bits: 32, bigEndian: false }, count: 4 } },
+    { name: "destination", offset: 16, size: 16, type: { kind: "array", element: { kind: "uint", bits: 32, bigEndian: false }, count: 4 } },
+    { name: "length", offset: 32, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "ipLength", offset: 36, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "sequence", offset: 40, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "acknowledgement", offset: 44, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "fragmentId", offset: 48, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "sourcePort", offset: 52, size: 2, type: { kind: "uint", bits: 16, bigEndian: false } },
+    { name: "destinationPort", offset: 54, size: 2, type: { kind: "uint", bits: 16, bigEndian: false } },
+    { name: "icmp", offset: 56, size: 2, type: { kind: "uint", bits: 16, bigEndian: false } },
+    { name: "echoId", offset: 58, size: 2, type: { kind: "uint", bits: 16, bigEndian: false } },
+    { name: "window", offset: 60, size: 2, type: { kind: "uint", bits: 16, bigEndian: false } },
+    { name: "networkOffset", offset: 62, size: 2, type: { kind: "uint", bits: 16, bigEndian: false } },
+    { name: "transportOffset", offset: 64, size: 2, type: { kind: "uint", bits: 16, bigEndian: false } },
+    { name: "vlan", offset: 66, size: 4, type: { kind: "array", element: { kind: "uint", bits: 16, bigEndian: false }, count: 2 } },
+    { name: "sourceMac", offset: 70, size: 6, type: { kind: "bytes", length: 6 } },
+    { name: "destinationMac", offset: 76, size: 6, type: { kind: "bytes", length: 6 } },
+    { name: "family", offset: 82, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "protocol", offset: 83, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "hasPorts", offset: 84, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "hasIcmp", offset: 85, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "authenticated", offset: 86, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "fragment", offset: 87, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "laterFragment", offset: 88, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "tags", offset: 89, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "trafficClass", offset: 90, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "tcpFlags", offset: 91, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "tcpHeaderLength", offset: 92, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "reserved", offset: 93, size: 3, type: { kind: "bytes", length: 3 }, padding: true },
+  ],
+} as const satisfies StructLayout;
+
+export const packetCodec: StructCodec<Packet> = defineCodec<Packet>(packetLayout, (fields) => ({
+  write(bytes, at, value) {
+    fields.source.write(bytes, at, value.source);
+    fields.destination.write(bytes, at, value.destination);
+    fields.length.write(bytes, at, value.length);
+    fields.ipLength.write(bytes, at, value.ipLength);
+    fields.sequence.write(bytes, at, value.sequence);
+    fields.acknowledgement.write(bytes, at, value.acknowledgement);
+    fields.fragmentId.write(bytes, at, value.fragmentId);
+    fields.sourcePort.write(bytes, at, value.sourcePort);
+    fields.destinationPort.write(bytes, at, value.destinationPort);
+    fields.icmp.write(bytes, at, value.icmp);
+    fields.echoId.write(bytes, at, value.echoId);
+    fields.window.write(bytes, at, value.window);
+    fields.networkOffset.write(bytes, at, value.networkOffset);
+    fields.transportOffset.write(bytes, at, value.transportOffset);
+    fields.vlan.write(bytes, at, value.vlan);
+    fields.sourceMac.write(bytes, at, value.sourceMac);
+    fields.destinationMac.write(bytes, at, value.destinationMac);
+    fields.family.write(bytes, at, value.family);
+    fields.protocol.write(bytes, at, value.protocol);
+    fields.hasPorts.write(bytes, at, value.hasPorts);
+    fields.hasIcmp.write(bytes, at, value.hasIcmp);
+    fields.authenticated.write(bytes, at, value.authenticated);
+    fields.fragment.write(bytes, at, value.fragment);
+    fields.laterFragment.write(bytes, at, value.laterFragment);
+    fields.tags.write(bytes, at, value.tags);
+    fields.trafficClass.write(bytes, at, value.trafficClass);
+    fields.tcpFlags.write(bytes, at, value.tcpFlags);
+    fields.tcpHeaderLength.write(bytes, at, value.tcpHeaderLength);
+  },
+  read: (bytes, at) => ({
+    source: fields.source.read(bytes, at),
+    destination: fields.destination.read(bytes, at),
+    length: fields.length.read(bytes, at),
+    ipLength: fields.ipLength.read(bytes, at),
+    sequence: fields.sequence.read(bytes, at),
+    acknowledgement: fields.acknowledgement.read(bytes, at),
+    fragmentId: fields.fragmentId.read(bytes, at),
+    sourcePort: fields.sourcePort.read(bytes, at),
+    destinationPort: fields.destinationPort.read(bytes, at),
+    icmp: fields.icmp.read(bytes, at),
+    echoId: fields.echoId.read(bytes, at),
+    window: fields.window.read(bytes, at),
+    networkOffset: fields.networkOffset.read(bytes, at),
+    transportOffset: fields.transportOffset.read(bytes, at),
+    vlan: fields.vlan.read(bytes, at),
+    sourceMac: fields.sourceMac.read(bytes, at),
+    destinationMac: fields.destinationMac.read(bytes, at),
+    family: fields.family.read(bytes, at),
+    protocol: fields.protocol.read(bytes, at),
+    hasPorts: fields.hasPorts.read(bytes, at),
+    hasIcmp: fields.hasIcmp.read(bytes, at),
+    authenticated: fields.authenticated.read(bytes, at),
+    fragment: fields.fragment.read(bytes, at),
+    laterFragment: fields.laterFragment.read(bytes, at),
+    tags: fields.tags.read(bytes, at),
+    trafficClass: fields.trafficClass.read(bytes, at),
+    tcpFlags: fields.tcpFlags.read(bytes, at),
+    tcpHeaderLength: fields.tcpHeaderLength.read(bytes, at),
+  }),
+}));
+
 /** struct packet_event, 56 bytes. */
 export interface PacketEvent {
   /** Bytes 0 to 7: uint64. */
@@ -976,6 +1588,163 @@ export const packetEventCodec: StructCodec<PacketEvent> = defineCodec<PacketEven
   }),
 }));
 
+/** struct walk, 288 bytes. */
+export interface Walk {
+  /** Bytes 0 to 95: struct packet. */
+  readonly packet: Packet;
+  /** Bytes 96 to 111: struct membership. */
+  readonly sourceSets: Membership;
+  /** Bytes 112 to 127: struct membership. */
+  readonly destinationSets: Membership;
+  /** Bytes 128 to 135: uint64. */
+  readonly generation: bigint;
+  /** Bytes 136 to 143: uint64. */
+  readonly groups: bigint;
+  /** Bytes 144 to 147: uint32. */
+  readonly interface: number;
+  /** Bytes 148 to 151: uint32. */
+  readonly auditedDocument: number;
+  /** Bytes 152 to 155: uint32. */
+  readonly eventsPerSecond: number;
+  /** Bytes 156 to 156: uint8. */
+  readonly verdict: number;
+  /** Bytes 157 to 157: uint8. */
+  readonly byDefault: number;
+  /** Bytes 158 to 158: uint8. */
+  readonly state: number;
+  /** Bytes 159 to 159: uint8. */
+  readonly reject: number;
+  /** Bytes 160 to 160: uint8. */
+  readonly dscp: number;
+  /** Bytes 161 to 161: uint8. */
+  readonly carried: number;
+  /** Bytes 164 to 167: uint32. */
+  readonly ruleId: number;
+  /** Bytes 168 to 171: uint32. */
+  readonly mark: number;
+  /** Bytes 172 to 175: uint32. */
+  readonly routeTo: number;
+  /** Bytes 176 to 179: uint32. */
+  readonly mirrorTo: number;
+  /** Bytes 180 to 187: struct ct_limits. */
+  readonly limits: CtLimits;
+  /** Bytes 188 to 191: uint32. */
+  readonly blockS: number;
+  /** Bytes 192 to 287: struct candidates. */
+  readonly candidates: Candidates;
+}
+
+export const walkLayout = {
+  name: "walk",
+  size: 288,
+  fields: [
+    { name: "packet", offset: 0, size: 96, type: { kind: "struct", layout: packetLayout } },
+    { name: "sourceSets", offset: 96, size: 16, type: { kind: "struct", layout: membershipLayout } },
+    { name: "destinationSets", offset: 112, size: 16, type: { kind: "struct", layout: membershipLayout } },
+    { name: "generation", offset: 128, size: 8, type: { kind: "uint", bits: 64, bigEndian: false } },
+    { name: "groups", offset: 136, size: 8, type: { kind: "uint", bits: 64, bigEndian: false } },
+    { name: "interface", offset: 144, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "auditedDocument", offset: 148, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "eventsPerSecond", offset: 152, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "verdict", offset: 156, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "byDefault", offset: 157, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "state", offset: 158, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "reject", offset: 159, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "dscp", offset: 160, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "carried", offset: 161, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "reserved", offset: 162, size: 2, type: { kind: "bytes", length: 2 }, padding: true },
+    { name: "ruleId", offset: 164, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "mark", offset: 168, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "routeTo", offset: 172, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "mirrorTo", offset: 176, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "limits", offset: 180, size: 8, type: { kind: "struct", layout: ctLimitsLayout } },
+    { name: "blockS", offset: 188, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "candidates", offset: 192, size: 96, type: { kind: "struct", layout: candidatesLayout } },
+  ],
+} as const satisfies StructLayout;
+
+export const walkCodec: StructCodec<Walk> = defineCodec<Walk>(walkLayout, (fields) => ({
+  write(bytes, at, value) {
+    fields.packet.write(bytes, at, value.packet);
+    fields.sourceSets.write(bytes, at, value.sourceSets);
+    fields.destinationSets.write(bytes, at, value.destinationSets);
+    fields.generation.write(bytes, at, value.generation);
+    fields.groups.write(bytes, at, value.groups);
+    fields.interface.write(bytes, at, value.interface);
+    fields.auditedDocument.write(bytes, at, value.auditedDocument);
+    fields.eventsPerSecond.write(bytes, at, value.eventsPerSecond);
+    fields.verdict.write(bytes, at, value.verdict);
+    fields.byDefault.write(bytes, at, value.byDefault);
+    fields.state.write(bytes, at, value.state);
+    fields.reject.write(bytes, at, value.reject);
+    fields.dscp.write(bytes, at, value.dscp);
+    fields.carried.write(bytes, at, value.carried);
+    fields.ruleId.write(bytes, at, value.ruleId);
+    fields.mark.write(bytes, at, value.mark);
+    fields.routeTo.write(bytes, at, value.routeTo);
+    fields.mirrorTo.write(bytes, at, value.mirrorTo);
+    fields.limits.write(bytes, at, value.limits);
+    fields.blockS.write(bytes, at, value.blockS);
+    fields.candidates.write(bytes, at, value.candidates);
+  },
+  read: (bytes, at) => ({
+    packet: fields.packet.read(bytes, at),
+    sourceSets: fields.sourceSets.read(bytes, at),
+    destinationSets: fields.destinationSets.read(bytes, at),
+    generation: fields.generation.read(bytes, at),
+    groups: fields.groups.read(bytes, at),
+    interface: fields.interface.read(bytes, at),
+    auditedDocument: fields.auditedDocument.read(bytes, at),
+    eventsPerSecond: fields.eventsPerSecond.read(bytes, at),
+    verdict: fields.verdict.read(bytes, at),
+    byDefault: fields.byDefault.read(bytes, at),
+    state: fields.state.read(bytes, at),
+    reject: fields.reject.read(bytes, at),
+    dscp: fields.dscp.read(bytes, at),
+    carried: fields.carried.read(bytes, at),
+    ruleId: fields.ruleId.read(bytes, at),
+    mark: fields.mark.read(bytes, at),
+    routeTo: fields.routeTo.read(bytes, at),
+    mirrorTo: fields.mirrorTo.read(bytes, at),
+    limits: fields.limits.read(bytes, at),
+    blockS: fields.blockS.read(bytes, at),
+    candidates: fields.candidates.read(bytes, at),
+  }),
+}));
+
+/** struct scratch, 400 bytes. */
+export interface Scratch {
+  /** Bytes 0 to 287: struct walk. */
+  readonly walk: Walk;
+  /** Bytes 288 to 367: struct ct_found. */
+  readonly found: CtFound;
+  /** Bytes 368 to 399: struct ct_origin. */
+  readonly origin: CtOrigin;
+}
+
+export const scratchLayout = {
+  name: "scratch",
+  size: 400,
+  fields: [
+    { name: "walk", offset: 0, size: 288, type: { kind: "struct", layout: walkLayout } },
+    { name: "found", offset: 288, size: 80, type: { kind: "struct", layout: ctFoundLayout } },
+    { name: "origin", offset: 368, size: 32, type: { kind: "struct", layout: ctOriginLayout } },
+  ],
+} as const satisfies StructLayout;
+
+export const scratchCodec: StructCodec<Scratch> = defineCodec<Scratch>(scratchLayout, (fields) => ({
+  write(bytes, at, value) {
+    fields.walk.write(bytes, at, value.walk);
+    fields.found.write(bytes, at, value.found);
+    fields.origin.write(bytes, at, value.origin);
+  },
+  read: (bytes, at) => ({
+    walk: fields.walk.read(bytes, at),
+    found: fields.found.read(bytes, at),
+    origin: fields.origin.read(bytes, at),
+  }),
+}));
+
 /** The maps of xdp_firewall. */
 export const xdpFirewallMaps = {
   address_set_v4: sharedMaps.address_set_v4,
@@ -1001,10 +1770,108 @@ export const xdpFirewallMaps = {
     keyType: { kind: "uint", bits: 32, bigEndian: false },
     valueType: { kind: "uint", bits: 64, bigEndian: false },
   },
+  connections: sharedMaps.connections,
+  ct_alarm: sharedMaps.ct_alarm,
+  ct_candidates: sharedMaps.ct_candidates,
+  ct_fragments: sharedMaps.ct_fragments,
+  ct_settings: sharedMaps.ct_settings,
+  ct_slots: sharedMaps.ct_slots,
+  ct_stats: sharedMaps.ct_stats,
+  ct_sweeper: sharedMaps.ct_sweeper,
   directory: sharedMaps.directory,
   event_budgets: sharedMaps.event_budgets,
   events: sharedMaps.events,
+  fw_blocked: {
+    name: "fw_blocked",
+    type: 9,
+    keySize: 20,
+    valueSize: 16,
+    maxEntries: 65536,
+    flags: 0,
+    key: blockKeyLayout,
+    value: blockLayout,
+  },
+  fw_blocked_until: {
+    name: "fw_blocked_until",
+    type: 2,
+    keySize: 4,
+    valueSize: 8,
+    maxEntries: 1,
+    flags: 0,
+    keyType: { kind: "uint", bits: 32, bigEndian: false },
+    valueType: { kind: "uint", bits: 64, bigEndian: false },
+  },
   fw_devices: sharedMaps.fw_devices,
+  fw_index_any: {
+    name: "fw_index_any",
+    type: 2,
+    keySize: 4,
+    valueSize: 64,
+    maxEntries: 1,
+    flags: 1024,
+    keyType: { kind: "uint", bits: 32, bigEndian: false },
+    value: indexWordsLayout,
+  },
+  fw_index_chunks: {
+    name: "fw_index_chunks",
+    type: 2,
+    keySize: 4,
+    valueSize: 256,
+    maxEntries: 1,
+    flags: 1024,
+    keyType: { kind: "uint", bits: 32, bigEndian: false },
+    value: indexChunkLayout,
+  },
+  fw_index_classes: {
+    name: "fw_index_classes",
+    type: 2,
+    keySize: 4,
+    valueSize: 64,
+    maxEntries: 1,
+    flags: 1024,
+    keyType: { kind: "uint", bits: 32, bigEndian: false },
+    value: indexEntriesLayout,
+  },
+  fw_index_roots: {
+    name: "fw_index_roots",
+    type: 2,
+    keySize: 4,
+    valueSize: 64,
+    maxEntries: 131072,
+    flags: 1024,
+    keyType: { kind: "uint", bits: 32, bigEndian: false },
+    value: indexEntriesLayout,
+  },
+  fw_index_rows: {
+    name: "fw_index_rows",
+    type: 2,
+    keySize: 4,
+    valueSize: 64,
+    maxEntries: 1,
+    flags: 1024,
+    keyType: { kind: "uint", bits: 32, bigEndian: false },
+    value: indexWordsLayout,
+  },
+  fw_index_v6: {
+    name: "fw_index_v6",
+    type: 11,
+    keySize: 24,
+    valueSize: 4,
+    maxEntries: 1,
+    flags: 1,
+    key: indexKeyV6Layout,
+    valueType: { kind: "uint", bits: 32, bigEndian: false },
+  },
+  fw_index_values: {
+    name: "fw_index_values",
+    type: 2,
+    keySize: 4,
+    valueSize: 64,
+    maxEntries: 12304,
+    flags: 1024,
+    keyType: { kind: "uint", bits: 32, bigEndian: false },
+    value: indexEntriesLayout,
+  },
   fw_reasons: sharedMaps.fw_reasons,
   fw_reply_routes: sharedMaps.fw_reply_routes,
   fw_routes: sharedMaps.fw_routes,
@@ -1028,6 +1895,16 @@ export const xdpFirewallMaps = {
     keyType: { kind: "uint", bits: 32, bigEndian: false },
     valueType: { kind: "uint", bits: 64, bigEndian: false },
   },
+  fw_scratch: {
+    name: "fw_scratch",
+    type: 6,
+    keySize: 4,
+    valueSize: 400,
+    maxEntries: 1,
+    flags: 0,
+    keyType: { kind: "uint", bits: 32, bigEndian: false },
+    value: scratchLayout,
+  },
   fw_settings: {
     name: "fw_settings",
     type: 2,
@@ -1041,6 +1918,8 @@ export const xdpFirewallMaps = {
   generation: sharedMaps.generation,
   interfaces: sharedMaps.interfaces,
   rule_counters: sharedMaps.rule_counters,
+  rule_counts: sharedMaps.rule_counts,
+  source_counts: sharedMaps.source_counts,
   xdp_chain: {
     name: "xdp_chain",
     type: 3,
@@ -1081,13 +1960,29 @@ export const xdpFirewallAbi = {
     answerBudgetLayout,
     appliedRevisionLayout,
     appliedValueLayout,
+    blockLayout,
+    blockKeyLayout,
     bpfSpinLockLayout,
+    candidatesLayout,
     carriedLayout,
+    connectionLayout,
     counterLayout,
+    ctFoundLayout,
+    ctKeyLayout,
+    ctLimitsLayout,
+    ctOriginLayout,
+    ctSettingRecordLayout,
+    ctSettingsValueLayout,
+    ctSideLayout,
+    ctSlotLayout,
+    ctSubjectLayout,
+    ctSweeperLayout,
     directoryKeyLayout,
     directoryNameLayout,
     directoryValueLayout,
     eventBudgetLayout,
+    fragmentKeyLayout,
+    fragmentPortsLayout,
     fwEndpointLayout,
     fwMacsLayout,
     fwReplyRouteLayout,
@@ -1098,10 +1993,20 @@ export const xdpFirewallAbi = {
     fwRulesValueLayout,
     fwSettingsLayout,
     generationLayout,
+    indexChunkLayout,
+    indexEntriesLayout,
+    indexKeyV6Layout,
+    indexWordsLayout,
     interfaceBindingLayout,
     interfacesValueLayout,
+    membershipLayout,
+    packetLayout,
     packetEventLayout,
     portRangeLayout,
+    scratchLayout,
+    sourceCountLayout,
+    sourceCountKeyLayout,
+    walkLayout,
   ],
   enums: [
     carriedFlagEnum,
@@ -1125,5 +2030,5 @@ export const xdpFirewallAbi = {
   ],
   maps: xdpFirewallMaps,
   programs: xdpFirewallPrograms,
-  layoutDigest: "88a3f787ebf30b9f6cc5ab9b344686d8de21a9865ff3dd246ca56af541adc880",
+  layoutDigest: "9e23c6439f801fc8fada1b7cc0f49b6ce71c557916164f559d93c58c8cfe5745",
 } as const satisfies GeneratedAbi;
