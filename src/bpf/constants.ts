@@ -13,6 +13,7 @@ export const MAP_TYPE = {
   hashOfMaps: 13,
   deviceMap: 14,
   cpuMap: 16,
+  queue: 22,
   deviceMapHash: 25,
   ringBuffer: 27,
   bloomFilter: 30,

@@ -49,6 +49,7 @@ export function capacitiesFor(limits: LimitsConfiguration): Readonly<Record<stri
     directory: directoryCapacityFor(rulesMax),
     connections: connectionsMax,
     ct_candidates: connectionsMax,
+    ct_slots: connectionsMax,
     source_counts: connectionsMax,
     rule_counts: ruleIdsFor(rulesMax),
   };
