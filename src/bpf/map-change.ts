@@ -34,7 +34,12 @@ export interface WantedMap {
 const hashes: readonly number[] = [MAP_TYPE.hash, MAP_TYPE.lruHash];
 const perCpu: readonly number[] = [MAP_TYPE.perCpuArray, MAP_TYPE.perCpuHash, MAP_TYPE.lruPerCpuHash];
 const mapsOfMaps: readonly number[] = [MAP_TYPE.arrayOfMaps, MAP_TYPE.hashOfMaps];
-const begunAnew: readonly number[] = [...mapsOfMaps, MAP_TYPE.ringBuffer, MAP_TYPE.bloomFilter, MAP_TYPE.queue];
+const begunAnew: readonly number[] = [
+  ...mapsOfMaps,
+  MAP_TYPE.ringBuffer,
+  MAP_TYPE.bloomFilter,
+  MAP_TYPE.queue,
+];
 
 /** True for maps in which every processor has its own values: what programs count. */
 export function isCounted(map: BpfMap): boolean {

@@ -2,7 +2,13 @@
 // ICMP of the kernel do over it. Nothing that a stack sends is invalid. Connections end when nobody is there.
 import { type ChildProcess, spawn } from "node:child_process";
 import { afterAll, expect, it, vi } from "vitest";
-import { attachTc, openPinnedMap } from "../../src/bpf/index.ts";
+import {
+  attachTc,
+  createTestRunner,
+  openObject,
+  openPinnedMap,
+  openProgramById,
+} from "../../src/bpf/index.ts";
 import type { Endpoint } from "../../src/kinds/conntrack/model.ts";
 import { ConntrackLab } from "../fixtures/conntrack-lab.ts";
 import { frameOf } from "../fixtures/conntrack-packets.ts";
@@ -137,6 +143,23 @@ describeKernel("connection tracking between real stacks", () => {
     const map = openPinnedMap(path);
     await vi.waitFor(async () => expect((await map?.readAll())?.count).toBe(0), { timeout: 50_000 });
     map?.close();
+  });
+
+  it("keeps no program that was replaced, once its timer was taken over", async () => {
+    const lab = new ConntrackLab({ timeouts: { "udp-new": 1 } });
+    const end = (n: number): Endpoint => ({ address: `198.51.100.${n}`, port: 53 });
+    const frame = frameOf({ kind: "packet", source: end(1), destination: end(2), protocol: 17 });
+    lab.track(frame, "ingress");
+    const maxEntries = Object.fromEntries([...lab.object.maps].map(([name, map]) => [name, map.entriesMax]));
+    const next = openObject(lab.object.path, { maxEntries, sharedMaps: Object.fromEntries(lab.object.maps) });
+    const replaced = lab.object.program("tc_conntrack_ingress").info().id;
+    createTestRunner(next.program("tc_conntrack_adopt")).run(new Uint8Array(16));
+    lab.close();
+    await vi.waitFor(() => expect(() => openProgramById(replaced).close()).toThrow(), { timeout: 20_000 });
+    await vi.waitFor(async () => expect((await next.map("connections").readAll()).count).toBe(0), {
+      timeout: 20_000,
+    });
+    next.close();
   });
 });
 
