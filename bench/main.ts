@@ -4,24 +4,36 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { cpus, loadavg } from "node:os";
 import { parseArgs } from "node:util";
 import { benchCommit } from "./commit.ts";
+import { benchDatapath } from "./datapath.ts";
 import { benchLookup } from "./lookup.ts";
 import { benchMemory } from "./memory.ts";
 import { folder, removeAll } from "./places.ts";
-import { formatTarget, type Report } from "./report.ts";
+import { formatTarget, type Report, type SuiteOptions } from "./report.ts";
 import { benchScan } from "./scan.ts";
 
-const suites: Readonly<Record<string, () => Promise<Report>>> = {
+const suites: Readonly<Record<string, (options: SuiteOptions) => Promise<Report>>> = {
   commit: benchCommit,
+  datapath: benchDatapath,
   lookup: benchLookup,
   scan: benchScan,
   memory: benchMemory,
 };
 
-const { positionals, values } = parseArgs({ allowPositionals: true, options: { json: { type: "string" } } });
+const { positionals, values } = parseArgs({
+  allowPositionals: true,
+  options: {
+    json: { type: "string" },
+    rules: { type: "string" },
+    trace: { type: "string" },
+    flags: { type: "string", default: "match" },
+  },
+});
 const [name = ""] = positionals;
 const suite = suites[name];
 if (suite === undefined) {
-  console.error(`usage: npm run bench -- SUITE [--json FILE]\nsuites: ${Object.keys(suites).join(", ")}`);
+  console.error(
+    `usage: npm run bench -- SUITE [--json FILE]\nsuites: ${Object.keys(suites).join(", ")}\ndatapath: [--rules FILE [--trace FILE]] [--flags match|ignore]`,
+  );
   process.exit(64);
 }
 const loadBefore = loadavg()[0] ?? 0;
@@ -32,7 +44,7 @@ for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
   });
 }
 mkdirSync(folder, { recursive: true });
-const report = await suite().finally(removeAll);
+const report = await suite(values).finally(removeAll);
 for (const [title, rows] of Object.entries(report.tables)) {
   if (rows.length === 0) continue;
   console.log(title);

@@ -3,6 +3,15 @@
 /** A row of figures under their names, with the unit in the name. */
 export type Row = Readonly<Record<string, string | number>>;
 
+/** What the command line says to a suite. */
+export interface SuiteOptions {
+  /** A ClassBench rule file and a header trace. */
+  readonly rules?: string | undefined;
+  readonly trace?: string | undefined;
+  /** `match`, or `ignore` for traces made without flags. */
+  readonly flags?: string | undefined;
+}
+
 export interface Target {
   readonly what: string;
   readonly figure: number;

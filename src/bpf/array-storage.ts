@@ -63,7 +63,7 @@ export class ArrayStorage implements TableStorage {
     const { bytes, unsignedWords, stride } = this.#memory;
     if (this.#spec.index !== undefined && this.#index === undefined)
       throw bug(`Cannot write ${this.#spec.name}: its index is not open`);
-    this.#index?.cover(keys, values);
+    await this.#index?.cover(keys, values);
     const view = new DataView(values.buffer, values.byteOffset, values.byteLength);
     await this.#eachSlot(keys, (slot, i) => {
       bytes.set(values.subarray(i * valueSize + 8, (i + 1) * valueSize), slot * stride + 8);

@@ -48,6 +48,20 @@ export const indexArrays = ["roots", "chunks", "values", "classes", "rows", "any
 /** How many words each part has, and keys of IPv6. */
 export type IndexSizes = Readonly<Record<(typeof indexArrays)[number] | "prefixes", number>>;
 
+/** The sizes of the index in maps `<name>_roots` and so on, by how many entries each map has. */
+export function sizesOfMaps(name: string, entriesOf: (map: string) => number): IndexSizes {
+  const words = (part: string, each: number) => entriesOf(`${name}_${part}`) * each;
+  return {
+    roots: words("roots", lineWords),
+    chunks: words("chunks", 1 << chunkBits),
+    values: words("values", lineWords),
+    classes: words("classes", lineWords),
+    rows: words("rows", lineWords),
+    any: words("any", lineWords),
+    prefixes: words("v6", 1),
+  };
+}
+
 /** An index that no program reads. */
 export function plainMemory(sizes: IndexSizes): IndexMemory {
   const words = (part: (typeof indexArrays)[number]) => new Uint32Array(sizes[part]);

@@ -57,6 +57,7 @@ export {
   type ProgramSource,
 } from "./program.ts";
 export { type OnRecord, RingBuffer, type RingBufferWait } from "./ring-buffer.ts";
+export { checkIndexRoom } from "./table-index.ts";
 export { type MapSource, VersionedTables } from "./tables.ts";
 export { type TcChain, tcChain } from "./tc-chain.ts";
 export {

@@ -91,6 +91,10 @@ export class RuleIndex {
     else this.#held.delete(slot);
   }
 
+  demandsOf(slot: number): readonly Demand[] {
+    return (this.#held.get(slot) ?? []).map(({ demand }) => demand);
+  }
+
   /**
    * Brings what packets see up to date. Throws `table-full` if there is no room; all that was there before still is
    * then, and the slots' former demands can be flushed again.

@@ -1,19 +1,17 @@
 // The index of an ordered table in the kernel: made from the table's records when an agent starts, and kept a superset
 // of what packets may see from then on. Bits of a record are set before it is written, and cleared when no packet can
 // see it any more.
-import { bug } from "../base/index.ts";
+import { bug, PenstockError } from "../base/index.ts";
 import type { RuleIndexSpec, TableSpec } from "../compile/index.ts";
+import { waitForGracePeriod } from "./grace.ts";
 import { type Demand, readDemand } from "./index-demand.ts";
-import {
-  type IndexMemory,
-  type IndexSizes,
-  mappedMemory,
-  plainMemory,
-  sizesOfMemory,
-} from "./index-memory.ts";
+import { type IndexMemory, mappedMemory, plainMemory, sizesOfMaps, sizesOfMemory } from "./index-memory.ts";
 import { partsOf } from "./index-parts.ts";
 import type { BpfMap } from "./map.ts";
 import { type IndexUse, RuleIndex } from "./rule-index.ts";
+
+/** Grace periods that are waited for until rules that replace each other have found room. */
+const flushTries = 16;
 
 /** What a slot says while old and new stand side by side, and from which generation on only the new. */
 interface Pending {
@@ -81,13 +79,45 @@ export class TableIndex {
     return this.#index.written;
   }
 
-  /** Before entries are written: packets that see them will find them. Throws `table-full`. */
-  cover(keys: Uint8Array, values: Uint8Array): void {
+  /** Before entries are written: packets that see them will find them. Throws `table-full`; nothing changed then. */
+  async cover(keys: Uint8Array, values: Uint8Array): Promise<void> {
     const { valueSize } = this.#spec;
     const slots = new DataView(keys.buffer, keys.byteOffset, keys.byteLength);
-    for (let i = 0; i * 4 < keys.length; i++)
-      this.#enter(slots.getUint32(i * 4, true), values.subarray(i * valueSize, (i + 1) * valueSize));
-    this.#index.flush();
+    const before = new Map<number, { readonly demands: readonly Demand[]; readonly pending?: Pending }>();
+    for (let i = 0; i * 4 < keys.length; i++) {
+      const slot = slots.getUint32(i * 4, true);
+      const pending = this.#pending.get(slot);
+      const demands = this.#index.demandsOf(slot);
+      if (!before.has(slot)) before.set(slot, { demands, ...(pending === undefined ? {} : { pending }) });
+      this.#enter(slot, values.subarray(i * valueSize, (i + 1) * valueSize));
+    }
+    try {
+      await this.#flush();
+    } catch (cause) {
+      for (const [slot, { demands, pending }] of before) {
+        this.#index.demand(slot, demands);
+        if (pending === undefined) this.#pending.delete(slot);
+        else this.#pending.set(slot, pending);
+      }
+      throw cause;
+    }
+  }
+
+  /** What is only waiting for packets is free after a grace period: as long as that gets it further, it goes on. */
+  async #flush(): Promise<void> {
+    for (let left = flushTries; ; left--) {
+      const { written } = this.#index;
+      try {
+        this.#index.flush();
+        return;
+      } catch (cause) {
+        const isFull = cause instanceof PenstockError && cause.code === "table-full";
+        if (!isFull || left === 0 || this.#index.written === written) throw cause;
+        const release = this.#index.takeRetired();
+        await waitForGracePeriod();
+        release();
+      }
+    }
   }
 
   /** What may be reused once a grace period from now on is over; to be called then. */
@@ -144,11 +174,17 @@ export interface IndexedEntries {
 }
 
 /**
- * Throws `table-full` if these entries take more than half of an index of this size: old and new stand side by side,
- * and so do two indexes while one agent takes over from another.
+ * Throws `table-full` if these entries take more than half of the table's index, whose maps have so many entries: old
+ * and new stand side by side, and so do two indexes while one agent takes over from another.
  */
-export function checkIndexRoom(spec: TableSpec, sizes: IndexSizes, entries: IndexedEntries): IndexUse {
-  const described = describedBy(spec);
+export function checkIndexRoom(
+  spec: TableSpec,
+  entriesOf: (map: string) => number,
+  entries: IndexedEntries,
+): void {
+  const described = spec.index;
+  if (described === undefined) return;
+  const sizes = sizesOfMaps(described.name, entriesOf);
   const index = new RuleIndex(plainMemory(sizes), {
     classes: Math.floor(sizes.classes / 2),
     lines: Math.floor(sizes.rows / 32),
@@ -162,7 +198,6 @@ export function checkIndexRoom(spec: TableSpec, sizes: IndexSizes, entries: Inde
     index.demand(slots.getUint32(i * 4, true), [readDemand(described, payload)]);
   }
   index.flush();
-  return index.use;
 }
 
 function describedBy(spec: TableSpec): RuleIndexSpec {

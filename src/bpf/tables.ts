@@ -6,7 +6,7 @@ import type { TableSpec } from "../compile/index.ts";
 import { waitForGracePeriod } from "./grace.ts";
 import type { BpfMap } from "./map.ts";
 import type { MapMemory } from "./map-memory.ts";
-import type { TableIndex } from "./table-index.ts";
+import { checkIndexRoom, type IndexedEntries, type TableIndex } from "./table-index.ts";
 import {
   type OnRead,
   openStorage,
@@ -30,10 +30,12 @@ export class VersionedTables {
   readonly #storages: ReadonlyMap<string, TableStorage>;
   readonly #ends: ReadonlyMap<string, MapMemory>;
   readonly #generation: MapMemory;
+  readonly #source: MapSource;
   readonly #indexes: ReadonlyMap<string, TableIndex>;
 
   constructor(source: MapSource, tables: readonly TableSpec[], parts: StorageParts = {}) {
     this.tables = tables;
+    this.#source = source;
     this.#indexes = parts.indexes ?? new Map();
     this.#storages = new Map(tables.map((spec) => [spec.name, openStorage(spec, source, parts)]));
     const ordered = tables.filter((spec) => spec.shape === "ordered");
@@ -106,6 +108,11 @@ export class VersionedTables {
 
   async setEnd(table: TableSpec, end: number): Promise<void> {
     Atomics.store(this.#end(table).unsignedWords, 0, BigInt(end));
+  }
+
+  /** Half of an index is for the rules of one policy; see `checkIndexRoom`. */
+  checkRoom(table: TableSpec, entries: IndexedEntries): void {
+    checkIndexRoom(table, (name) => this.#source.map(name).entriesMax, entries);
   }
 
   /** The index before a table; undefined without one, or where tables are only looked at. */

@@ -1,8 +1,10 @@
 // The kernel behind reconciling's port: loaded and taken over for work, opened from pins for looking, or none at all
 // for plans on a machine that has no kernel to ask.
 import { dirname } from "node:path";
+import { type ObjectAbi, objectAbis } from "../abi/index.ts";
 import { bug, PenstockError } from "../base/index.ts";
 import {
+  checkIndexRoom,
   datapathObjects,
   type KernelDatapath,
   listInterfaces,
@@ -67,6 +69,7 @@ export function emptyDatapath(settings: Settings): Datapath {
     ...capacitiesFor(settings.limits),
     [appliedTable.name]: 1,
   };
+  const mapsOfOurs: ObjectAbi["maps"] = Object.assign({}, ...objectAbis.map(({ maps }) => maps));
   const refuse = (): never => {
     throw bug("Cannot change the kernel: this plan was made without one");
   };
@@ -82,6 +85,8 @@ export function emptyDatapath(settings: Settings): Datapath {
     lookup: refuse,
     write: refuse,
     remove: refuse,
+    checkRoom: (table, entries) =>
+      checkIndexRoom(table, (map) => sizes[map] ?? mapsOfOurs[map]?.maxEntries ?? 0, entries),
     endOf: () => 0,
     setEnd: refuse,
     clearCounters: refuse,

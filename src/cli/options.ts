@@ -9,7 +9,7 @@ export const commandOption = {
     ),
   dir: (what: string) => new Option("--dir <folder>", what),
   limit: (what: string) => new Option("-n, --limit <number>", what),
-  rulesMax: () => new Option("--rules-max <number>", "the agents' limits.rulesMax (default: 16384)"),
+  rulesMax: () => new Option("--rules-max <number>", "the agents' limits.rulesMax (default: 32768)"),
   geo: () => new Option("--geo <file>", "the agents' geo.database: a MaxMind file with countries"),
   yes: () => new Option("--yes", "do not ask"),
   follow: () => new Option("-f, --follow", "go on with each new event until interrupted"),

@@ -27,7 +27,7 @@ type Labels = Readonly<Record<string, string>>;
 /** Kinds of hosts that are tried; a policy that tells more apart is rather generated. */
 const nodesMax = 64;
 
-const rulesMaxDefault = "16384";
+const rulesMaxDefault = "32768";
 
 /** Checks all files together. Throws `no-policy` if there is none. */
 export function validatePaths(

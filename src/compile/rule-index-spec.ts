@@ -50,7 +50,7 @@ export interface IndexRoom {
 export function indexRoomFor(slots: number): IndexRoom {
   return {
     classes: 4 * slots + 1024,
-    lines: 16 * slots + 4096,
+    lines: 8 * slots + 4096,
     chunks: 2 * slots + 64,
     prefixes: 2 * slots,
   };

@@ -55,7 +55,7 @@ export interface Plan {
 export interface PlanInput {
   readonly desired: DesiredState;
   readonly observed: ObservedState;
-  readonly datapath: Pick<Datapath, "tables" | "capacityOf" | "endOf">;
+  readonly datapath: Pick<Datapath, "tables" | "capacityOf" | "endOf" | "checkRoom">;
   readonly kinds: readonly KindDefinition[];
   /** What shall be recorded as applied. */
   readonly applied: PackedTable;
@@ -85,6 +85,7 @@ export async function makePlan(input: PlanInput): Promise<Plan> {
     diffs.push(diff);
     tables.push(summarise(diff, logical, capacity));
     checkCapacity(diff, capacity);
+    if (diff.changes.count > 0) datapath.checkRoom(spec, diff.desired);
     changes.push(logical);
   }
   const attach = desired.attachments.filter(

@@ -48,6 +48,11 @@ export interface Datapath {
   write(table: TableSpec, keys: Uint8Array, values: Uint8Array): Promise<void>;
   /** Removes entries; those that are not there are no error. Never called for array tables. */
   remove(table: TableSpec, keys: Uint8Array): Promise<void>;
+  /**
+   * Throws `table-full` if programs could not find these entries among each other, though the table holds so many.
+   * `entries` are keys of the map, and payloads.
+   */
+  checkRoom(table: TableSpec, entries: { readonly keys: Uint8Array; readonly payloads: Uint8Array }): void;
   /** What `setEnd` said last. */
   endOf(table: TableSpec): number;
   /** Tells programs that slots of an ordered table are in use below `end` only. */
