@@ -307,10 +307,12 @@ describe("policies that the compiler refuses", () => {
 });
 
 it("the reasons keep their numbers", () => {
-  expect(fwReasonNames.length).toBe(26);
+  expect(fwReasonNames.length).toBe(30);
   expect(FwReason["default-drop"]).toBe(6);
   expect(FwReason["internal-error"]).toBe(19);
   expect(FwReason["reject-silent"]).toBe(21);
+  expect(FwReason["too-big"]).toBe(25);
+  expect(FwReason["table-full"]).toBe(29);
 });
 
 it("the dissector's reasons are the datapath's, in its order", () => {

@@ -22,7 +22,7 @@ test("what is not said has its default", () => {
     node: { labels: {} },
     schedule: { poll: "*/15 * * * * *", scan: "0 */5 * * * *" },
     selfHeal: "enabled",
-    limits: { rulesMax: 16384, addressesMax: 1_000_000, interfacesMax: 1024, connectionsMax: 262_144 },
+    limits: { rulesMax: 32768, addressesMax: 1_000_000, interfacesMax: 1024, connectionsMax: 262_144 },
     events: { perSecondMax: 1000 },
     rejects: { perSecondMax: 1000 },
     stateDirectory: "/var/lib/penstock",
