@@ -4,6 +4,7 @@
 import { existsSync } from "node:fs";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { xdpFirewallAbi } from "../src/abi/index.ts";
 import { type BpfObject, createTestRunner, openObject, type TestRunner } from "../src/bpf/index.ts";
 import { compileObject } from "../test/fixtures/bpf-compiler.ts";
 import { compareWithOracle } from "../test/fixtures/classbench/compare.ts";
@@ -106,9 +107,9 @@ class Programs {
   #open(name: string, source: URL, defines: readonly string[], world?: FilterWorld): BpfObject {
     const path = join(folder, `${name}.o`);
     compileObject(fileURLToPath(source), path, defines);
-    // Without an index there are no maps of one.
-    const own = [...(world?.datapath.object.maps ?? [])].filter(([map]) => !map.startsWith("fw_index"));
-    const object = openObject(path, { sharedMaps: Object.fromEntries(own) });
+    const own = [...(world?.datapath.object.maps ?? [])].filter(([map]) => map in xdpFirewallAbi.maps);
+    const maxEntries = Object.fromEntries(own.map(([map, { entriesMax }]) => [map, entriesMax]));
+    const object = openObject(path, { maxEntries, sharedMaps: Object.fromEntries(own) });
     this.#objects.push(object);
     return object;
   }
