@@ -62,22 +62,27 @@ struct index_chunk {
 };
 
 /*
- * A row lies in lines of fw_index_rows, one behind the other: four words of summary, one of ranks, then the words
- * that the summary names. A bit of the summary stands for a unit of one, two or four words (64 slots each), of which
+ * A row lies in lines of fw_index_rows, one behind the other: four words of summary, four of a second summary, one of
+ * ranks, then the words that the summary names. A bit of the summary stands for a unit of one, two or four words (64 slots each), of which
  * there are 256; units in which no bit is set are left out. The ranks are four numbers of 16 bits: how many units
  * stand before those of each summary word. The row of class 0 is line 0, and empty.
+ *
+ * The second summary of an address's row has the units with slots that say nothing about the other address. Slots
+ * that say something about both are in the units of both first summaries; so what addresses leave is known without
+ * the any vectors, which have something in nearly every unit. The any vectors of both addresses together are a sixth.
  *
  * Lines that a class leads to never change but for bits within a word: a row that gets another shape is written
  * elsewhere, and old lines are used again after a grace period.
  */
 #define INDEX_SUMMARY_WORDS 4
-#define INDEX_RANKS	    4
-#define INDEX_ROW_HEAD	    5
+#define INDEX_RANKS	    8
+#define INDEX_ROW_HEAD	    9
 
 /*
  * The any vectors: a line holds one word of each field, in the order of enum index_field. The first four lines are
  * the summaries; behind the fields' words the first one says how many words a unit has.
  */
+#define INDEX_ANY_BOTH	 5
 #define INDEX_UNIT_WORDS 7
 
 #define INDEX_ARRAY(name, type_of_line, entries)    \
@@ -237,8 +242,10 @@ static __always_inline void intersect_summaries(struct candidates *candidates)
 		if (i == 0)
 			candidates->unit_words = any->word[INDEX_UNIT_WORDS];
 		candidates->summary[i] =
-			(READ_ONCE(any->word[INDEX_SOURCE]) | source->word[i]) &
-			(READ_ONCE(any->word[INDEX_DESTINATION]) | destination->word[i]) &
+			((source->word[i] & destination->word[i]) |
+			 source->word[INDEX_SUMMARY_WORDS + i] |
+			 destination->word[INDEX_SUMMARY_WORDS + i] |
+			 READ_ONCE(any->word[INDEX_ANY_BOTH])) &
 			(READ_ONCE(any->word[INDEX_SOURCE_PORT]) | source_port->word[i]) &
 			(READ_ONCE(any->word[INDEX_DESTINATION_PORT]) | destination_port->word[i]) &
 			(READ_ONCE(any->word[INDEX_PROTOCOL]) | protocol->word[i] | all);
@@ -298,9 +305,14 @@ static __always_inline __u32 unit_of(const struct candidates *candidates, __u32 
 	summary = head->word[i & (INDEX_SUMMARY_WORDS - 1)];
 	if (!(summary >> bit & 1))
 		return 0;
-	rank = (head->word[INDEX_RANKS] >> (16 * i) & 0xffff) +
+	row += INDEX_RANKS / INDEX_LINE_WORDS;
+	head = bpf_map_lookup_elem(&fw_index_rows, &row);
+	if (!head)
+		return 0;
+	rank = (head->word[INDEX_RANKS % INDEX_LINE_WORDS] >> (16 * i) & 0xffff) +
 	       count_bits(summary & ((1ULL << bit) - 1));
-	return row * INDEX_LINE_WORDS + INDEX_ROW_HEAD + rank * candidates->unit_words;
+	return candidates->row[field] * INDEX_LINE_WORDS + INDEX_ROW_HEAD +
+	       rank * candidates->unit_words;
 }
 
 /* The words of unit @bit of summary word @i that two fields share; returns whether anything is left. */

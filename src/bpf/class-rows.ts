@@ -6,8 +6,10 @@ import { RunAllocator } from "./run-allocator.ts";
 import { type SlotCounts, units } from "./slot-counts.ts";
 
 /** Where a row's ranks stand, and the words of its units, in words of 4 bytes (bpf/lib/rule_index.h). */
-const ranksAt = 8;
-export const wordsAt = 10;
+const ranksAt = 16;
+export const wordsAt = 18;
+/** Where the second summary begins. */
+const wideAt = 8;
 
 /** What an index may use, if less than its memory has room for. */
 export interface IndexLimits {
@@ -64,10 +66,10 @@ export class ClassRows {
     this.numbers.retire(number);
   }
 
-  /** The class has exactly these slots. Throws `table-full`, if it lacks one and there is no room for more. */
-  publish(number: number, slots: SlotCounts): void {
+  /** The class has exactly these slots; `wide` are those for the second summary. Throws `table-full`, if it lacks one and there is no room for more. */
+  publish(number: number, slots: SlotCounts, wide?: SlotCounts): void {
     const line = this.#line[number] ?? 0;
-    const unitCount = this.#makeHead(slots);
+    const unitCount = this.#makeHead(slots, wide);
     if (line > 0 && this.#hasShape(line)) {
       this.#fill(line, slots);
       return;
@@ -92,7 +94,7 @@ export class ClassRows {
   }
 
   /** Summary and ranks; returns how many units have slots. */
-  #makeHead(slots: SlotCounts): number {
+  #makeHead(slots: SlotCounts, wide: SlotCounts | undefined): number {
     const head = this.#head;
     head.fill(0);
     let count = 0;
@@ -102,6 +104,8 @@ export class ClassRows {
         head[ranksAt + (unit >> 7)] = (head[ranksAt + (unit >> 7)] ?? 0) | (count << ((unit >> 2) & 16));
       if (slots.perUnit[unit] === 0) continue;
       head[unit >> 5] = (head[unit >> 5] ?? 0) | (1 << (unit & 31));
+      if ((wide?.perUnit[unit] ?? 0) > 0)
+        head[wideAt + (unit >> 5)] = (head[wideAt + (unit >> 5)] ?? 0) | (1 << (unit & 31));
       count++;
     }
     return count;
@@ -133,6 +137,8 @@ export class ClassRows {
   #holds(line: number, slots: SlotCounts): boolean {
     const { rows } = this.#memory;
     const size = this.#wordsPerUnit;
+    for (let i = wideAt; i < ranksAt; i++)
+      if (((this.#head[i] ?? 0) & ~(rows[line * lineWords + i] ?? 0)) !== 0) return false;
     let at = line * lineWords + wordsAt;
     for (let unit = 0; unit < units; unit++) {
       const isThere = ((rows[line * lineWords + (unit >> 5)] ?? 0) >>> (unit & 31)) & 1;

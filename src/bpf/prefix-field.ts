@@ -16,27 +16,35 @@ export class PrefixField {
   readonly #table: ClassTable;
   readonly #rows: ClassRows;
   readonly #scratch: SlotCounts;
+  readonly #wide: SlotCounts;
   /** By class: the length of its prefix. */
   readonly #lengths: Uint8Array;
   readonly #changed = new Set<PrefixNode>();
 
-  constructor(table: ClassTable, rows: ClassRows, own: { scratch: SlotCounts; lengths: Uint8Array }) {
+  constructor(
+    table: ClassTable,
+    rows: ClassRows,
+    own: { scratch: SlotCounts; wide: SlotCounts; lengths: Uint8Array },
+  ) {
     this.#table = table;
     this.#rows = rows;
     this.#scratch = own.scratch;
+    this.#wide = own.wide;
     this.#lengths = own.lengths;
   }
 
-  add(prefix: Prefix, slot: number): void {
+  /** `isWide` if the record says nothing about the other address. */
+  add(prefix: Prefix, slot: number, isWide: boolean): void {
     const node = this.#tree.enter(prefix);
     node.slots.push(slot);
+    if (isWide) node.wide.push(slot);
     this.#changed.add(node);
   }
 
-  remove(prefix: Prefix, slot: number): void {
+  remove(prefix: Prefix, slot: number, isWide: boolean): void {
     const node = this.#tree.enter(prefix);
-    const at = node.slots.lastIndexOf(slot);
-    if (at >= 0) node.slots.splice(at, 1);
+    takeOut(node.slots, slot);
+    if (isWide) takeOut(node.wide, slot);
     this.#changed.add(node);
   }
 
@@ -69,26 +77,35 @@ export class PrefixField {
   }
 
   #publishFrom(node: PrefixNode): void {
-    const scratch = this.#scratch;
     const over: PrefixNode[] = [];
     for (let at = node.parent; at !== undefined; at = at.parent) over.push(at);
-    for (const at of over) scratch.addAll(at.slots);
+    for (const at of over) this.#enter(at);
     try {
       this.#publishBelow(node);
     } finally {
-      for (const at of over) scratch.removeAll(at.slots);
+      for (const at of over) this.#leave(at);
     }
   }
 
   /** As deep as an address has bits. */
   #publishBelow(node: PrefixNode): void {
-    this.#scratch.addAll(node.slots);
+    this.#enter(node);
     try {
-      if (node.slots.length > 0) this.#rows.publish(node.number, this.#scratch);
+      if (node.slots.length > 0) this.#rows.publish(node.number, this.#scratch, this.#wide);
       for (const next of node.below) if (next !== undefined) this.#publishBelow(next);
     } finally {
-      this.#scratch.removeAll(node.slots);
+      this.#leave(node);
     }
+  }
+
+  #enter(node: PrefixNode): void {
+    this.#scratch.addAll(node.slots);
+    this.#wide.addAll(node.wide);
+  }
+
+  #leave(node: PrefixNode): void {
+    this.#scratch.removeAll(node.slots);
+    this.#wide.removeAll(node.wide);
   }
 
   #paint(node: PrefixNode): void {
@@ -104,4 +121,9 @@ export class PrefixField {
     node.number = 0;
     node.isPainted = false;
   }
+}
+
+function takeOut(slots: number[], slot: number): void {
+  const at = slots.lastIndexOf(slot);
+  if (at >= 0) slots.splice(at, 1);
 }

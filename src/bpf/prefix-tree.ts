@@ -11,6 +11,8 @@ export interface PrefixNode extends Prefix {
   readonly below: [PrefixNode | undefined, PrefixNode | undefined];
   /** Slots whose records name this very prefix; a slot may be there more than once. */
   readonly slots: number[];
+  /** Those of them whose records say nothing about the other address. */
+  readonly wide: number[];
   /** The class of addresses that no longer prefix holds; 0 for none. */
   number: number;
   /** Whether packets can meet the class. */
@@ -79,7 +81,16 @@ export function above(node: PrefixNode, wanted: (node: PrefixNode) => boolean): 
 }
 
 function makeNode({ bytes, length }: Prefix, parent: PrefixNode | undefined): PrefixNode {
-  return { bytes, length, parent, below: [undefined, undefined], slots: [], number: 0, isPainted: false };
+  return {
+    bytes,
+    length,
+    parent,
+    below: [undefined, undefined],
+    slots: [],
+    wide: [],
+    number: 0,
+    isPainted: false,
+  };
 }
 
 /** The first bits of a prefix, and nothing behind them. */

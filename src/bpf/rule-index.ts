@@ -17,7 +17,14 @@ import { TrieTable } from "./trie-table.ts";
 const bases = { sourcePort: 0, destinationPort: 65_536, icmp: 131_072, protocol: 196_608 } as const;
 
 /** enum index_field. */
-const anyField = { source: 0, destination: 1, sourcePort: 2, destinationPort: 3, protocol: 4 } as const;
+const anyField = {
+  source: 0,
+  destination: 1,
+  sourcePort: 2,
+  destinationPort: 3,
+  protocol: 4,
+  bothAddresses: 5,
+} as const;
 
 /** What an index holds; classes, lines and chunks that wait for a grace period are not counted. */
 export interface IndexUse {
@@ -55,7 +62,7 @@ export class RuleIndex {
     this.#any = new AnyVectors(memory, Object.keys(anyField).length, unitWords);
     this.#room = { used: 0, most: limits?.prefixes ?? memory.prefixes.capacity };
     const scratch = new SlotCounts(unitWords);
-    const own = { scratch, lengths: new Uint8Array(memory.classes.length) };
+    const own = { scratch, wide: new SlotCounts(unitWords), lengths: new Uint8Array(memory.classes.length) };
     const rows = this.#rows;
     this.#direct = [0, 1].map((side) => new DirectTable(memory, this.#chunks, side));
     this.#tries = [0, 1].map((side) => new TrieTable(memory, side, this.#room));
@@ -168,8 +175,10 @@ export class RuleIndex {
   }
 
   #enter(slot: number, demand: Demand, change: "add" | "remove"): void {
-    this.#enterPrefix(0, demand.source, { slot, change });
-    this.#enterPrefix(1, demand.destination, { slot, change });
+    const { source, destination } = demand;
+    this.#enterPrefix(0, source, { slot, change, isWide: destination === undefined });
+    this.#enterPrefix(1, destination, { slot, change, isWide: source === undefined });
+    if (source === undefined && destination === undefined) this.#any[change](anyField.bothAddresses, slot);
     const { sourcePort, destinationPort, icmp, protocol } = this.#ranges;
     const at = { slot, change };
     this.#enterRanges("sourcePort", [[sourcePort, demand.sourcePorts]], at);
@@ -184,9 +193,14 @@ export class RuleIndex {
     this.#enterRanges("protocol", [[protocol, demand.protocols]], at);
   }
 
-  #enterPrefix(side: 0 | 1, prefix: FamilyPrefix | undefined, { slot, change }: Entering): void {
+  #enterPrefix(
+    side: 0 | 1,
+    prefix: FamilyPrefix | undefined,
+    at: Entering & { readonly isWide: boolean },
+  ): void {
+    const { slot, change, isWide } = at;
     if (prefix === undefined) this.#any[change](side, slot);
-    else this.#prefixes[side]?.[prefix.family === 4 ? 0 : 1][change](prefix, slot);
+    else this.#prefixes[side]?.[prefix.family === 4 ? 0 : 1][change](prefix, slot, isWide);
   }
 
   #enterRanges(
