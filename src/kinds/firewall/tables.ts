@@ -3,31 +3,45 @@
 import {
   countOf,
   FwRuleFlag,
-  fwEndpointLayout,
+  fieldOf,
   fwRuleLayout,
   offsetOf,
+  type StructLayout,
   xdpFirewallMaps,
 } from "../../abi/index.ts";
+import { bug } from "../../base/index.ts";
 import { type RuleIndexSpec, referencesSpec, type TableSpec, tableSpec } from "../../compile/index.ts";
 
-function addressOf(side: "source" | "destination"): RuleIndexSpec["source"] {
-  const at = (field: "address" | "mask" | "sets" | "family") =>
-    offsetOf(fwRuleLayout, side) + offsetOf(fwEndpointLayout, field);
-  return {
-    flag: FwRuleFlag[side],
-    notFlag: FwRuleFlag[`${side}-not`],
-    address: at("address"),
-    mask: at("mask"),
-    sets: at("sets"),
-    family: at("family"),
+/** What the index knows of a record of this layout. */
+export function ruleIndexOf(record: StructLayout): RuleIndexSpec {
+  const endpoint = fieldOf(record, "source").type;
+  if (endpoint.kind !== "struct") throw bug("Cannot index rules: their source is no endpoint");
+  const address = (side: "source" | "destination"): RuleIndexSpec["source"] => {
+    const at = (field: string) => offsetOf(record, side) + offsetOf(endpoint.layout, field);
+    return {
+      flag: FwRuleFlag[side],
+      notFlag: FwRuleFlag[`${side}-not`],
+      address: at("address"),
+      mask: at("mask"),
+      sets: at("sets"),
+      family: at("family"),
+    };
   };
-}
-
-function portsOf(side: "source" | "destination"): RuleIndexSpec["sourcePorts"] {
+  const ports = (side: "source" | "destination"): RuleIndexSpec["sourcePorts"] => ({
+    ranges: offsetOf(record, `${side}Ports`),
+    count: offsetOf(record, `${side}PortCount`),
+    most: countOf(record, `${side}Ports`),
+  });
   return {
-    ranges: offsetOf(fwRuleLayout, `${side}Ports`),
-    count: offsetOf(fwRuleLayout, `${side}PortCount`),
-    most: countOf(fwRuleLayout, `${side}Ports`),
+    name: "fw_index",
+    flags: offsetOf(record, "flags"),
+    source: address("source"),
+    destination: address("destination"),
+    portsFlag: FwRuleFlag.ports,
+    sourcePorts: ports("source"),
+    destinationPorts: ports("destination"),
+    icmpFlag: FwRuleFlag.icmp,
+    protocols: offsetOf(record, "protocols"),
   };
 }
 
@@ -36,17 +50,7 @@ export const ruleTable: TableSpec = tableSpec(xdpFirewallMaps.fw_rules, {
   presence: "action",
   identity: ["ruleId", "part"],
   limit: "rulesMax",
-  index: {
-    name: "fw_index",
-    flags: offsetOf(fwRuleLayout, "flags"),
-    source: addressOf("source"),
-    destination: addressOf("destination"),
-    portsFlag: FwRuleFlag.ports,
-    sourcePorts: portsOf("source"),
-    destinationPorts: portsOf("destination"),
-    icmpFlag: FwRuleFlag.icmp,
-    protocols: offsetOf(fwRuleLayout, "protocols"),
-  },
+  index: ruleIndexOf(fwRuleLayout),
 });
 
 /** Ways that packets can take, by slot. */
