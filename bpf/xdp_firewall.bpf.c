@@ -252,6 +252,15 @@ static __always_inline enum asks look_at_connection(struct xdp_md *ctx, struct s
 	return ASKS_AGAIN;
 }
 
+/*
+ * The rules were asked for what they do with the packet, not whether it may pass: no commit takes back what they let
+ * through.
+ */
+static __always_inline int is_kept(const struct ct_found *found)
+{
+	return !(flags_of(found->word) & CT_FLAG_REEVALUATE);
+}
+
 /* A packet of a connection that was let through: it counts for the rule that did it. */
 static __always_inline int pass_established(struct xdp_md *ctx, struct scratch *scratch,
 					    void *chain)
@@ -270,6 +279,21 @@ static __always_inline int pass_established(struct xdp_md *ctx, struct scratch *
 		return leave(ctx, walk, chain);
 	walk->route_to = 0;
 	return pass(ctx, walk, FW_REASON_ESTABLISHED, chain);
+}
+
+static __always_inline void report_block(const struct walk *walk)
+{
+	struct event_facts facts = {
+		.generation = walk->generation,
+		.interface = walk->interface,
+		.rule_id = walk->rule_id,
+		.per_second = walk->events_per_second,
+		.verdict = VERDICT_DROP,
+		.kind = EVENT_KIND_BLOCKED,
+		.reason = FW_REASON_LIMIT,
+	};
+
+	send_event(&walk->packet, &facts);
 }
 
 /*
@@ -295,8 +319,10 @@ static __always_inline __u32 count_connection_of(struct scratch *scratch)
 			(walk->carried & CARRIED_FLAG_SLOW ? CT_FLAG_SLOW : 0);
 	switch (ct_create(&walk->packet, &scratch->found.subject, origin)) {
 	case CT_OUTCOME_SOURCE_LIMIT:
-		if (walk->block_s)
+		if (walk->block_s) {
 			block_source(&walk->packet, walk->rule_id, walk->block_s);
+			report_block(walk);
+		}
 		return FW_REASON_LIMIT;
 	case CT_OUTCOME_RULE_LIMIT:
 		return FW_REASON_LIMIT;
@@ -350,6 +376,8 @@ static __always_inline int judge(struct xdp_md *ctx, void *chain)
 		return drop(walk, FW_REASON_INTERNAL_ERROR);
 	walk->groups = binding.groups;
 	walk->state = CONNECTION_STATE_NEW;
+	/* What passes because no document says otherwise is judged again after each commit: one may. */
+	walk->carried = CARRIED_FLAG_REEVALUATE;
 	walk->events_per_second = settings->events_per_second;
 
 	reason = parse_packet(ctx, &walk->packet);
@@ -361,21 +389,24 @@ static __always_inline int judge(struct xdp_md *ctx, void *chain)
 	} else if (is_blocked(&walk->packet)) {
 		return drop(walk, FW_REASON_BLOCKED);
 	}
+#ifdef PENSTOCK_STATE_BY_QUEUE
+	/* A build for comparing rules with a model of them: who runs it says what the packet is. */
+	walk->state = 1 << (ctx->rx_queue_index & 3);
+	binding.conntrack = 0;
+#endif
 	if (binding.conntrack)
 		asks = look_at_connection(ctx, scratch, binding.conntrack);
 	else
 		scratch->origin.settings = 0;
 	if (asks == ASKS_NOBODY)
 		return pass_established(ctx, scratch, chain);
-#ifdef PENSTOCK_STATE_BY_QUEUE
-	/* A build for comparing rules with a model of them: who runs it says what the packet is. */
-	walk->state = 1 << (ctx->rx_queue_index & 3);
-#endif
 
 	if (walk_rules(walk) < 0)
 		return drop(walk, FW_REASON_INTERNAL_ERROR);
 	if (walk->verdict != VERDICT_DROP && walk->verdict != VERDICT_REJECT)
 		return carry_out(ctx, scratch, asks, chain);
+	if (asks == ASKS_AGAIN && is_kept(&scratch->found))
+		return pass_established(ctx, scratch, chain);
 	if (asks == ASKS_AGAIN)
 		ct_forget(&scratch->found);
 	if (walk->verdict == VERDICT_REJECT)

@@ -14,6 +14,8 @@ enum event_kind {
 	EVENT_KIND_MALFORMED = 2,
 	/* The packet began a connection, and the table of connections was full. */
 	EVENT_KIND_TABLE_FULL = 3,
+	/* The packet would have begun one connection more than its source may have, and the source is blocked now. */
+	EVENT_KIND_BLOCKED = 4,
 };
 
 /* Bits of packet_event.flags. */

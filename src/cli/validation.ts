@@ -81,7 +81,7 @@ function compileFor(
   });
   // Of documents with errors a part may be missing: that others refer to it is no finding of its own then.
   const broken = hasErrors(parsed.diagnostics);
-  return diagnostics.filter((d) => !broken || d.code !== "unknown-set");
+  return diagnostics.filter((d) => !broken || (d.code !== "unknown-set" && d.code !== "needs-conntrack"));
 }
 
 /** The hosts that documents tell apart: one without labels, and one for each selector. */

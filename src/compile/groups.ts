@@ -37,6 +37,7 @@ export interface InterfaceBinding {
 
 interface Group {
   readonly name: string;
+  readonly patterns: readonly string[];
   readonly members: readonly HostInterface[];
   readonly mode: AttachMode;
 }
@@ -75,6 +76,7 @@ export class InterfaceGroups {
   readonly #groups = new Map<string, Group>();
   readonly #uses = new Map<string, Set<string>>();
   readonly #tracked = new Map<number, Tracking>();
+  readonly #trackedPatterns: string[] = [];
 
   constructor(host: readonly HostInterface[]) {
     this.#host = host;
@@ -92,7 +94,7 @@ export class InterfaceGroups {
 
   define(name: string, patterns: readonly string[], mode: AttachMode): void {
     const members = this.#host.filter((i) => patterns.some((pattern) => matchesPattern(pattern, i.name)));
-    this.#groups.set(name, { name, members, mode });
+    this.#groups.set(name, { name, patterns, members, mode });
   }
 
   /**
@@ -107,6 +109,7 @@ export class InterfaceGroups {
     const full = this.#groups.has(name) ? name : interfaceGroupName(name);
     const group = this.#groups.get(full) ?? {
       name: full,
+      patterns: [name],
       members: this.#host.filter((i) => i.name === name),
       mode: "auto" as const,
     };
@@ -120,7 +123,9 @@ export class InterfaceGroups {
    * them is tracked already, if it is.
    */
   track(name: string, { slot, by }: Omit<Tracking, "interface">): Tracking | undefined {
-    for (const member of this.use(name).members) {
+    const { group, members } = this.use(name);
+    this.#trackedPatterns.push(...(this.#groups.get(group)?.patterns ?? []));
+    for (const member of members) {
       const other = this.#tracked.get(member.index);
       if (other !== undefined && other.by !== by) return other;
       this.#tracked.set(member.index, { interface: member, slot, by });
@@ -131,6 +136,17 @@ export class InterfaceGroups {
   /** Who tracks connections on the interface; undefined if nobody does. */
   trackerOf(index: number): Tracking | undefined {
     return this.#tracked.get(index);
+  }
+
+  /**
+   * Whether connections are tracked on whatever interfaces a host has of the group or the interface, as far as patterns
+   * tell: one that holds another's text holds all that the other stands for.
+   */
+  isTrackedByName(name: string): boolean {
+    const patterns = this.#groups.get(this.use(name).group)?.patterns ?? [];
+    return patterns.every((pattern) =>
+      this.#trackedPatterns.some((tracked) => matchesPattern(tracked, pattern)),
+    );
   }
 
   /** For each interface that needs a program or is tracked: what applies there, by all groups that hold it. */

@@ -107,6 +107,7 @@ export const EventKind = {
   audit: 1,
   malformed: 2,
   "table-full": 3,
+  blocked: 4,
 } as const;
 
 export type EventKind = keyof typeof EventKind;
@@ -117,6 +118,7 @@ export const eventKindNames: readonly EventKind[] = [
   "audit",
   "malformed",
   "table-full",
+  "blocked",
 ];
 
 export const eventKindEnum = { name: "event_kind", values: EventKind } as const satisfies EnumLayout;
@@ -2030,5 +2032,5 @@ export const xdpFirewallAbi = {
   ],
   maps: xdpFirewallMaps,
   programs: xdpFirewallPrograms,
-  layoutDigest: "9e23c6439f801fc8fada1b7cc0f49b6ce71c557916164f559d93c58c8cfe5745",
+  layoutDigest: "5e1e0a36819afb7615d6202ae4d766f51f4ac6527b914356aff9b387d8d1dc6d",
 } as const satisfies GeneratedAbi;

@@ -81,13 +81,14 @@ function verdictOf({ flags, reason }: PacketEvent): EventView["verdict"] {
 /** One line; its columns are wide enough for IPv4, so that most lines stand below each other. */
 export function renderEvent(view: EventView, style: Style): string[] {
   const verdict = view.kind === "audit" ? `would ${view.verdict}` : view.verdict;
+  const reason = view.kind === "blocked" ? `${view.reason}, source blocked` : view.reason;
   const cells: Cell[] = [
     { text: view.time.replace("T", " "), paint: style.dim },
     { text: verdict.padEnd(12), paint: view.verdict === "pass" ? style.green : style.red },
     plain(view.interface ?? "?").padEnd(8),
     (view.protocol ?? "-").padEnd(6),
     describeWay(view).padEnd(44),
-    view.rule === null ? view.reason : `${plain(view.rule)} (${view.reason})`,
+    view.rule === null ? view.reason : `${plain(view.rule)} (${reason})`,
   ];
   return alignColumns([cells]);
 }

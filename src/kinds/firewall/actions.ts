@@ -2,11 +2,12 @@
 import { FwAction, FwReject, type FwRule, FwRuleFlag } from "../../abi/index.ts";
 import type { CompileContext, Origin } from "../../compile/index.ts";
 import type { FirewallRule } from "../../policy/index.ts";
+import { compileLimits, type LimitFields, limitWords } from "./limits.ts";
 import { dscpNumbers, nameOfNumber } from "./names.ts";
 import { protocolNumbers } from "./protocols.ts";
 
 /** `flags` are those of the action alone, to be joined with the others. */
-export type ActionFields = Pick<FwRule, "action" | "flags" | "reject" | "mark" | "dscp">;
+export type ActionFields = Pick<FwRule, "action" | "flags" | "reject" | "mark" | "dscp"> & LimitFields;
 
 type RejectWord = NonNullable<FirewallRule["reject"]>;
 
@@ -30,11 +31,13 @@ export function compileAction(context: CompileContext, rule: FirewallRule, at: O
   expect("reject", "reject");
   expect("mark", "pass");
   expect("dscp", "pass");
+  expect("limits", "pass");
   if (reject === "tcp-reset" && !isTcpOnly(rule)) {
     const message = `only TCP has resets; give "${rule.name}" the match "protocol: tcp", or write "reject: auto" for resets to TCP and port-unreachable to all others`;
     context.report({ ...at, path: [...at.path, "reject"] }, "error", "reset-needs-tcp", message);
   }
   return {
+    ...compileLimits(context, rule, at),
     action: FwAction[action],
     flags:
       (mark === undefined ? 0 : FwRuleFlag["set-mark"]) | (dscp === undefined ? 0 : FwRuleFlag["set-dscp"]),
@@ -44,7 +47,7 @@ export function compileAction(context: CompileContext, rule: FirewallRule, at: O
   };
 }
 
-/** `with tcp-reset`, `with mark 5, dscp ef`; an empty text if there is nothing to say. */
+/** `with tcp-reset`, `with mark 5, dscp ef`, `at most 20 of a source`; an empty text if there is nothing to say. */
 export function actionWords(rule: ActionFields): string {
   const words: string[] = [];
   if (rule.action === FwAction.reject) {
@@ -53,7 +56,8 @@ export function actionWords(rule: ActionFields): string {
   }
   if (rule.flags & FwRuleFlag["set-mark"]) words.push(`mark ${rule.mark}`);
   if (rule.flags & FwRuleFlag["set-dscp"]) words.push(`dscp ${nameOfNumber(dscpNumbers, rule.dscp)}`);
-  return words.length === 0 ? "" : `with ${words.join(", ")}`;
+  const given = words.length === 0 ? "" : `with ${words.join(", ")}`;
+  return [given, limitWords(rule)].filter((word) => word !== "").join(" ");
 }
 
 function isTcpOnly(rule: FirewallRule): boolean {

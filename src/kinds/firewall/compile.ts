@@ -8,6 +8,7 @@ import type { FirewallRule, PolicyDocument } from "../../policy/index.ts";
 import { compileAction } from "./actions.ts";
 import { expiryOf, isExpired } from "./expiry.ts";
 import { allProtocols, compileMatch } from "./matches.ts";
+import { reportUntracked } from "./needs-conntrack.ts";
 import { RouteCompiler } from "./routes.ts";
 import { firewallProgram, routeProgram, ruleTable } from "./tables.ts";
 import { reportUnknownInterface } from "./unknown-interface.ts";
@@ -101,28 +102,36 @@ class DocumentCompiler {
         ...this.#emptyRule(at, name),
         action: FwAction[verdict],
         family,
-        flags: FwRuleFlag.default | (this.audits ? FwRuleFlag.audit : 0),
+        flags: FwRuleFlag.default | this.#flagsFor(verdict),
       });
     }
   }
 
   #addRule(rule: FirewallRule, at: Origin): void {
+    const on = this.#document.spec.interfaces;
+    reportUntracked(this.#context, { rule, on }, at);
     const records = compileMatch({
       context: this.#context,
       rule,
       name: `${this.#document.name}/${rule.name}`,
-      on: this.#document.spec.interfaces,
+      on,
       at: { ...at, path: [...at.path, "match"] },
     });
     const base = this.#emptyRule(at, rule.name);
     const action = compileAction(this.#context, rule, at);
-    const flags =
-      action.flags | (this.audits ? FwRuleFlag.audit : 0) | (rule.log === true ? FwRuleFlag.log : 0);
+    const flags = action.flags | this.#flagsFor(rule.action) | (rule.log === true ? FwRuleFlag.log : 0);
     const routes = this.#routes.compile(rule, at, base.ruleId);
     records.forEach((fields, part) => {
       const matchFlags = fields.flags ?? 0;
       this.#add(at, { ...base, ...action, ...routes, ...fields, part, flags: flags | matchFlags });
     });
+  }
+
+  /** Flags that the document gives to what it does with packets. */
+  #flagsFor(action: FirewallRule["action"]): number {
+    const { onChange = "reevaluate" } = this.#document.spec;
+    const isJudgedAgain = action === "pass" && onChange === "reevaluate";
+    return (this.audits ? FwRuleFlag.audit : 0) | (isJudgedAgain ? FwRuleFlag.reevaluate : 0);
   }
 
   #emptyRule(at: Origin, name: string): FwRule {

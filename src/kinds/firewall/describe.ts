@@ -1,6 +1,7 @@
 // Rule records in words: for plans, drift reports and whoever asks what the kernel holds.
 import {
   connectionStateNames,
+  FwAction,
   type FwEndpoint,
   FwFamily,
   FwFragment,
@@ -50,6 +51,7 @@ export function describeRule(payload: Uint8Array, names: Names): EntryText {
     rule.flags & FwRuleFlag.log ? "with log" : "",
     actionWords(rule),
     routeWords(rule, names),
+    rule.action === FwAction.pass && !(rule.flags & FwRuleFlag.reevaluate) ? "kept" : "",
   ];
   return {
     subject: `rule ${names.nameOf("rule", rule.ruleId) ?? `with id ${rule.ruleId}`}`,

@@ -139,6 +139,10 @@ export interface FirewallSpec {
    */
   readonly nonIp?: "pass" | "drop";
   /**
+   * What a commit means for connections that the document has let through. reevaluate: the next packet of each, in its original direction, meets the rules as if it began today. keep: they go on until they end.
+   */
+  readonly onChange?: "keep" | "reevaluate";
+  /**
    * Rules in the order in which they are tried.
    *
    * @maxItems 65535
@@ -179,6 +183,7 @@ export interface FirewallRule {
   readonly routeTo?: FirewallRoute;
   readonly replyTo?: FirewallReplyRoute;
   readonly dupTo?: FirewallMirror;
+  readonly limits?: FirewallLimits;
   /**
    * The person or team to ask about this rule.
    */
@@ -333,4 +338,21 @@ export interface FirewallMirror {
    * The name of a network interface: at most 15 characters, without spaces, slashes, colons and *.
    */
   readonly interface: string;
+}
+/**
+ * How many connections there may be at a time.
+ */
+export interface FirewallLimits {
+  /**
+   * How many connections one source address may have by this rule.
+   */
+  readonly connectionsPerSource?: number;
+  /**
+   * How many connections all sources together may have by this rule.
+   */
+  readonly connections?: number;
+  /**
+   * With connectionsPerSource: how long everything from a source is dropped that asked for one more connection than it may have.
+   */
+  readonly block?: string;
 }
