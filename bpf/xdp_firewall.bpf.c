@@ -203,12 +203,28 @@ __noinline int parse_packet(struct xdp_md *ctx, struct packet *packet)
 }
 
 /**
+ * struct last_binding - what applied to the packet before on this CPU
+ * @generation: by which that packet was judged; 0 for none
+ * @interface: where it came in
+ *
+ * What a table says at a generation never changes, so it applies to packets of the same interface and generation.
+ */
+struct last_binding {
+	struct interface_binding binding;
+	__u64 generation;
+	__u32 interface;
+	__u32 reserved;
+};
+
+/**
  * struct scratch - what is known of the packet that this CPU is at, too much for the stack
+ * @last: what applied to the packet before
  * @found: what it is to the connections that are known
  * @origin: what a connection is to be that begins with it
  */
 struct scratch {
 	struct walk walk;
+	struct last_binding last;
 	struct ct_found found;
 	struct ct_origin origin;
 };
@@ -352,14 +368,31 @@ static __always_inline int carry_out(struct xdp_md *ctx, struct scratch *scratch
 	return pass(ctx, walk, reason_of(walk), chain);
 }
 
+/* 1 if policy applies to the packet's interface: @last says then which. 0 if none does, -1 if that cannot be told. */
+static __always_inline int look_up_binding(struct last_binding *last, const struct walk *walk)
+{
+	int bound;
+
+	if (likely(last->generation == walk->generation && last->interface == walk->interface &&
+		   walk->generation))
+		return 1;
+	last->generation = 0;
+	bound = look_up_interfaces(&walk->interface, walk->generation, &last->binding);
+	if (bound != 1)
+		return bound;
+	last->interface = walk->interface;
+	last->generation = walk->generation;
+	return 1;
+}
+
 static __always_inline int judge(struct xdp_md *ctx, void *chain)
 {
 	__u32 zero = 0;
 	struct fw_settings *settings = bpf_map_lookup_elem(&fw_settings, &zero);
 	struct scratch *scratch = bpf_map_lookup_elem(&fw_scratch, &zero);
-	struct interface_binding binding;
 	enum asks asks = ASKS_RULES;
 	struct walk *walk;
+	__u8 settings_slot;
 	int bound, reason;
 
 	if (!scratch || !settings)
@@ -369,12 +402,13 @@ static __always_inline int judge(struct xdp_md *ctx, void *chain)
 	walk->generation = begin_xdp(ctx);
 	walk->interface = ctx->ingress_ifindex;
 	walk->packet.length = bpf_xdp_get_buff_len(ctx);
-	bound = look_up_interfaces(&walk->interface, walk->generation, &binding);
+	bound = look_up_binding(&scratch->last, walk);
 	if (bound == 0)
 		return pass_unbound(ctx, walk);
 	if (bound < 0)
 		return drop(walk, FW_REASON_INTERNAL_ERROR);
-	walk->groups = binding.groups;
+	walk->groups = scratch->last.binding.groups;
+	settings_slot = scratch->last.binding.conntrack;
 	walk->state = CONNECTION_STATE_NEW;
 	/* What passes because no document says otherwise is judged again after each commit: one may. */
 	walk->carried = CARRIED_FLAG_REEVALUATE;
@@ -385,7 +419,7 @@ static __always_inline int judge(struct xdp_md *ctx, void *chain)
 		return drop_malformed(walk, reason);
 	if (!walk->packet.family) {
 		walk->packet.family = FW_FAMILY_NON_IP;
-		binding.conntrack = 0;
+		settings_slot = 0;
 	} else if (is_blocked(&walk->packet)) {
 		return drop(walk, FW_REASON_BLOCKED);
 	}
@@ -394,8 +428,8 @@ static __always_inline int judge(struct xdp_md *ctx, void *chain)
 	walk->state = 1 << (ctx->rx_queue_index & 3);
 	binding.conntrack = 0;
 #endif
-	if (binding.conntrack)
-		asks = look_at_connection(ctx, scratch, binding.conntrack);
+	if (settings_slot)
+		asks = look_at_connection(ctx, scratch, settings_slot);
 	else
 		scratch->origin.settings = 0;
 	if (asks == ASKS_NOBODY)

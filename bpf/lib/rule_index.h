@@ -351,12 +351,10 @@ static __always_inline __u64 intersect(struct candidates *candidates, __u32 one,
  * Goes on to the next unit; returns 0 if there is none left. In @bits is what remains of it, often nothing. Verified
  * once, as the functions of lib/walk.h are.
  */
-__noinline int next_unit(struct candidates *candidates)
+static __always_inline int next_unit(struct candidates *candidates)
 {
 	__u32 i = 0, bit;
 
-	if (!candidates)
-		return 0;
 	while (i < INDEX_SUMMARY_WORDS && !candidates->summary[i])
 		i++;
 	if (i == INDEX_SUMMARY_WORDS)

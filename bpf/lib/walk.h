@@ -93,20 +93,11 @@ __noinline int in_set(struct walk *walk, __u32 set_id, int source)
 	return member;
 }
 
-/* 1 if the endpoint's prefix or one of its sets holds the packet's source or destination address. */
-__noinline int in_endpoint(struct walk *walk, const struct fw_endpoint *endpoint, int source)
+/* 1 if one of the endpoint's sets holds the packet's source or destination address. */
+__noinline int in_sets(struct walk *walk, const struct fw_endpoint *endpoint, int source)
 {
-	const __u32 *address, *value, *mask;
-
 	if (!walk || !endpoint)
 		return 0;
-	address = source ? walk->packet.source : walk->packet.destination;
-	value = (const __u32 *)endpoint->address;
-	mask = (const __u32 *)endpoint->mask;
-	if (endpoint->family == walk->packet.family && !((address[0] ^ value[0]) & mask[0]) &&
-	    !((address[1] ^ value[1]) & mask[1]) && !((address[2] ^ value[2]) & mask[2]) &&
-	    !((address[3] ^ value[3]) & mask[3]))
-		return 1;
 	for (int i = 0; i < ENDPOINT_SETS; i++) {
 		if (!endpoint->sets[i])
 			return 0;
@@ -114,6 +105,21 @@ __noinline int in_endpoint(struct walk *walk, const struct fw_endpoint *endpoint
 			return 1;
 	}
 	return 0;
+}
+
+/* 1 if the endpoint's prefix or one of its sets holds the packet's source or destination address. */
+static __always_inline int in_endpoint(struct walk *walk, const struct fw_endpoint *endpoint,
+				       int source)
+{
+	const __u32 *address = source ? walk->packet.source : walk->packet.destination;
+	const __u32 *value = (const __u32 *)endpoint->address;
+	const __u32 *mask = (const __u32 *)endpoint->mask;
+
+	if (endpoint->family == walk->packet.family &&
+	    !(((address[0] ^ value[0]) & mask[0]) | ((address[1] ^ value[1]) & mask[1]) |
+	      ((address[2] ^ value[2]) & mask[2]) | ((address[3] ^ value[3]) & mask[3])))
+		return 1;
+	return endpoint->sets[0] ? in_sets(walk, endpoint, source) : 0;
 }
 
 /* 1 if one of the ranges holds @port (or a type << 8 | code of ICMP), or if there are none. */

@@ -97,22 +97,25 @@ struct walk_context {
 	struct walk *walk;
 };
 
-/*
- * One candidate, or the way to the next unit that may have some; returns 1 to end the walk. What it does once is
- * little, because the verifier looks at it for every state that it can begin in.
- */
+/* Units that one step of the walk looks at in vain, at most: a step more costs a call. */
+#define VAIN_UNITS 2
+
+/* One candidate, and the way to it; returns 1 to end the walk. */
 static __maybe_unused long visit_candidate(__u32 step __maybe_unused, struct walk_context *context)
 {
 	struct walk *walk = context->walk;
-	__u32 slot;
-	int more;
+	__u32 slot = 0;
+	int found = take_candidate(&walk->candidates, &slot);
 
-	if (take_candidate(&walk->candidates, &slot))
-		return visit_slot(slot, walk);
-	more = next_unit(&walk->candidates);
-	/* The compiler knows that this is 0 or 1 and calculates with it; the verifier does not. */
-	barrier_var(more);
-	return more ? 0 : 1;
+#pragma unroll
+	for (int i = 0; i < VAIN_UNITS; i++) {
+		if (found)
+			break;
+		if (!next_unit(&walk->candidates))
+			return 1;
+		found = take_candidate(&walk->candidates, &slot);
+	}
+	return found ? visit_slot(slot, walk) : 0;
 }
 
 static __maybe_unused long visit_in_order(__u32 slot, struct walk_context *context)

@@ -37,6 +37,7 @@ import {
   sourceCountLayout,
   type BpfSpinLock,
   type CtKey,
+  type InterfaceBinding,
 } from "./shared.ts";
 
 /** enum carried_flag: the number of each name. */
@@ -1329,6 +1330,40 @@ export const indexWordsCodec: StructCodec<IndexWords> = defineCodec<IndexWords>(
   }),
 }));
 
+/** struct last_binding, 32 bytes. */
+export interface LastBinding {
+  /** Bytes 0 to 15: struct interface_binding. */
+  readonly binding: InterfaceBinding;
+  /** Bytes 16 to 23: uint64. */
+  readonly generation: bigint;
+  /** Bytes 24 to 27: uint32. */
+  readonly interface: number;
+}
+
+export const lastBindingLayout = {
+  name: "last_binding",
+  size: 32,
+  fields: [
+    { name: "binding", offset: 0, size: 16, type: { kind: "struct", layout: interfaceBindingLayout } },
+    { name: "generation", offset: 16, size: 8, type: { kind: "uint", bits: 64, bigEndian: false } },
+    { name: "interface", offset: 24, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
+    { name: "reserved", offset: 28, size: 4, type: { kind: "uint", bits: 32, bigEndian: false }, padding: true },
+  ],
+} as const satisfies StructLayout;
+
+export const lastBindingCodec: StructCodec<LastBinding> = defineCodec<LastBinding>(lastBindingLayout, (fields) => ({
+  write(bytes, at, value) {
+    fields.binding.write(bytes, at, value.binding);
+    fields.generation.write(bytes, at, value.generation);
+    fields.interface.write(bytes, at, value.interface);
+  },
+  read: (bytes, at) => ({
+    binding: fields.binding.read(bytes, at),
+    generation: fields.generation.read(bytes, at),
+    interface: fields.interface.read(bytes, at),
+  }),
+}));
+
 /** struct membership, 16 bytes. */
 export interface Membership {
   /** Bytes 0 to 7: uint64. */
@@ -1714,34 +1749,39 @@ export const walkCodec: StructCodec<Walk> = defineCodec<Walk>(walkLayout, (field
   }),
 }));
 
-/** struct scratch, 400 bytes. */
+/** struct scratch, 432 bytes. */
 export interface Scratch {
   /** Bytes 0 to 287: struct walk. */
   readonly walk: Walk;
-  /** Bytes 288 to 367: struct ct_found. */
+  /** Bytes 288 to 319: struct last_binding. */
+  readonly last: LastBinding;
+  /** Bytes 320 to 399: struct ct_found. */
   readonly found: CtFound;
-  /** Bytes 368 to 399: struct ct_origin. */
+  /** Bytes 400 to 431: struct ct_origin. */
   readonly origin: CtOrigin;
 }
 
 export const scratchLayout = {
   name: "scratch",
-  size: 400,
+  size: 432,
   fields: [
     { name: "walk", offset: 0, size: 288, type: { kind: "struct", layout: walkLayout } },
-    { name: "found", offset: 288, size: 80, type: { kind: "struct", layout: ctFoundLayout } },
-    { name: "origin", offset: 368, size: 32, type: { kind: "struct", layout: ctOriginLayout } },
+    { name: "last", offset: 288, size: 32, type: { kind: "struct", layout: lastBindingLayout } },
+    { name: "found", offset: 320, size: 80, type: { kind: "struct", layout: ctFoundLayout } },
+    { name: "origin", offset: 400, size: 32, type: { kind: "struct", layout: ctOriginLayout } },
   ],
 } as const satisfies StructLayout;
 
 export const scratchCodec: StructCodec<Scratch> = defineCodec<Scratch>(scratchLayout, (fields) => ({
   write(bytes, at, value) {
     fields.walk.write(bytes, at, value.walk);
+    fields.last.write(bytes, at, value.last);
     fields.found.write(bytes, at, value.found);
     fields.origin.write(bytes, at, value.origin);
   },
   read: (bytes, at) => ({
     walk: fields.walk.read(bytes, at),
+    last: fields.last.read(bytes, at),
     found: fields.found.read(bytes, at),
     origin: fields.origin.read(bytes, at),
   }),
@@ -1901,7 +1941,7 @@ export const xdpFirewallMaps = {
     name: "fw_scratch",
     type: 6,
     keySize: 4,
-    valueSize: 400,
+    valueSize: 432,
     maxEntries: 1,
     flags: 0,
     keyType: { kind: "uint", bits: 32, bigEndian: false },
@@ -2001,6 +2041,7 @@ export const xdpFirewallAbi = {
     indexWordsLayout,
     interfaceBindingLayout,
     interfacesValueLayout,
+    lastBindingLayout,
     membershipLayout,
     packetLayout,
     packetEventLayout,
@@ -2032,5 +2073,5 @@ export const xdpFirewallAbi = {
   ],
   maps: xdpFirewallMaps,
   programs: xdpFirewallPrograms,
-  layoutDigest: "5e1e0a36819afb7615d6202ae4d766f51f4ac6527b914356aff9b387d8d1dc6d",
+  layoutDigest: "4f10d839771603989d1fcb939b73c5dac30d47f5f9265f6faad3b89d883c165d",
 } as const satisfies GeneratedAbi;
