@@ -426,7 +426,7 @@ static __always_inline int judge(struct xdp_md *ctx, void *chain)
 #ifdef PENSTOCK_STATE_BY_QUEUE
 	/* A build for comparing rules with a model of them: who runs it says what the packet is. */
 	walk->state = 1 << (ctx->rx_queue_index & 3);
-	binding.conntrack = 0;
+	settings_slot = 0;
 #endif
 	if (settings_slot)
 		asks = look_at_connection(ctx, scratch, settings_slot);
