@@ -89,6 +89,9 @@ enum ct_judged {
  * @protocol: IANA number
  * @family: 4 or 6
  * @zone: zero
+ *
+ * Helpers of Linux 6.1 take keys from the stack, from maps and from packets: a function that the verifier looks at on
+ * its own, and that was given a pointer, copies the key first.
  */
 struct ct_key {
 	__u8 low[16];

@@ -34,12 +34,10 @@ struct {
 	__type(value, __u64);
 } ct_alarm SEC(".maps");
 
-static __always_inline void raise_alarm(const struct packet *packet, const struct ct_origin *origin)
+/* Says that the table is full. With a stack of its own: that of its caller has to last for those who make room. */
+__noinline int raise_alarm(const struct packet *packet, const struct ct_origin *origin)
 {
 	struct event_facts facts = {
-		.generation = origin->at,
-		.interface = origin->interface,
-		.rule_id = origin->rule_id,
 		.per_second = ~0U,
 		.verdict = VERDICT_PASS,
 		.kind = EVENT_KIND_TABLE_FULL,
@@ -47,14 +45,20 @@ static __always_inline void raise_alarm(const struct packet *packet, const struc
 	__u64 now = bpf_ktime_get_ns(), *last, before;
 	__u32 zero = 0;
 
+	if (!packet || !origin)
+		return 0;
+	facts.generation = origin->at;
+	facts.interface = origin->interface;
+	facts.rule_id = origin->rule_id;
 	last = bpf_map_lookup_elem(&ct_alarm, &zero);
 	if (!last)
-		return;
+		return 0;
 	before = READ_ONCE(*last);
 	if (now - before < NS_PER_S && before)
-		return;
+		return 0;
 	if (__sync_val_compare_and_swap(last, before, now) == before)
 		send_event(packet, &facts);
+	return 0;
 }
 
 static __always_inline __u64 judged_word(__u64 at, __u64 word)
@@ -82,7 +86,7 @@ static __always_inline struct ct_slot *make_room(const struct packet *packet,
  * if there is none.
  */
 static __always_inline struct connection *enter(const struct packet *packet,
-						const struct ct_subject *subject,
+						const struct ct_key *key,
 						const struct ct_origin *origin, int *outcome)
 {
 	struct connection *entry = NULL;
@@ -95,17 +99,17 @@ static __always_inline struct connection *enter(const struct packet *packet,
 		note_stat(CT_STAT_FULL);
 		return NULL;
 	}
-	error = bpf_map_update_elem(&connections, &subject->key, &ct_blank, BPF_NOEXIST);
+	error = bpf_map_update_elem(&connections, key, &ct_blank, BPF_NOEXIST);
 	if (!error)
-		entry = bpf_map_lookup_elem(&connections, &subject->key);
+		entry = bpf_map_lookup_elem(&connections, key);
 	if (!entry) {
 		release_slot(index);
 		*outcome = error == -EEXIST ? CT_OUTCOME_EXISTS : CT_OUTCOME_CONTENDED;
 		return NULL;
 	}
 	entry->slot = index;
-	slot->key = subject->key;
-	slot->tag = subject->tag;
+	slot->key = *key;
+	slot->tag = tag_of(key, sizeof(*key));
 	*outcome = CT_OUTCOME_DONE;
 	return entry;
 }
@@ -165,6 +169,7 @@ __noinline int ct_create(const struct packet *packet, const struct ct_subject *s
 	const struct ct_setting_record *settings;
 	struct connection *entry;
 	struct ct_step step = {};
+	struct ct_key key;
 	__u32 state;
 	int outcome;
 
@@ -185,7 +190,8 @@ __noinline int ct_create(const struct packet *packet, const struct ct_subject *s
 			return outcome;
 		}
 	}
-	entry = enter(packet, subject, origin, &outcome);
+	key = subject->key;
+	entry = enter(packet, &key, origin, &outcome);
 	if (!entry) {
 		if (origin->flags & CT_FLAG_COUNTED)
 			uncount_connection(&subject->key, step.word, origin->rule_id);
@@ -194,7 +200,7 @@ __noinline int ct_create(const struct packet *packet, const struct ct_subject *s
 	fill(entry, subject, origin, &step);
 	/* Everything stands there before the word does. */
 	__sync_lock_test_and_set(&entry->word, step.word);
-	bpf_map_push_elem(&ct_candidates, &subject->key, BPF_EXIST);
+	bpf_map_push_elem(&ct_candidates, &key, BPF_EXIST);
 	if (unlikely(!is_swept()))
 		set_sweeper();
 	note_stat(flags_of(step.word) & CT_FLAG_PICKED_UP ? CT_STAT_PICKED_UP : CT_STAT_CREATED);

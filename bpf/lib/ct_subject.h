@@ -141,7 +141,11 @@ static __always_inline void read_window_scale(struct ct_subject *subject, const 
 	for (int i = 0; i < TCP_OPTIONS_READ; i++) {
 		__u8 kind, length;
 
-		if (at + 2 > size || at + 2 >= TCP_OPTIONS_MAX)
+		/* The option has three bytes, and what is compared has to be what is read by. */
+		if (at + 3 > size)
+			return;
+		barrier_var(at);
+		if (at > TCP_OPTIONS_MAX - 3)
 			return;
 		kind = options[at];
 		if (kind == TCP_OPTION_END)
@@ -153,7 +157,7 @@ static __always_inline void read_window_scale(struct ct_subject *subject, const 
 		length = options[at + 1];
 		if (length < 2)
 			return;
-		if (kind == TCP_OPTION_WINDOW_SCALE && length == 3 && at + 3 <= size) {
+		if (kind == TCP_OPTION_WINDOW_SCALE && length == 3) {
 			subject->has_scale = 1;
 			subject->scale = options[at + 2] > TCP_WINDOW_SCALE_MAX
 						 ? TCP_WINDOW_SCALE_MAX
@@ -165,23 +169,23 @@ static __always_inline void read_window_scale(struct ct_subject *subject, const 
 }
 
 /*
- * What the fragments of a packet have in common, in the place of @key, which has the sender in front: the identifier
- * stands where the ports do. The first fragment leaves its ports, the later ones find them there; 0 if they do not.
+ * The first fragment of a packet leaves its ports under what all of them have in common: @key, which has the sender in
+ * front, with the identifier where the ports stand. The later ones find them there; 0 if they do not.
  */
 static __always_inline int join_fragments(const struct packet *packet, struct ct_key *key)
 {
-	struct fragment_key *fragment = (struct fragment_key *)key;
+	struct fragment_key fragment = *(const struct fragment_key *)key;
 	__u16 source_port = key->low_port, destination_port = key->high_port;
 	struct fragment_ports *found, ports;
 	__u32 tag;
 
-	fragment->id = packet->fragment_id;
-	tag = tag_of(fragment, sizeof(*fragment));
+	fragment.id = packet->fragment_id;
+	tag = tag_of(&fragment, sizeof(fragment));
 	ports.word = (__u64)tag << 32 | (__u32)source_port << 16 | destination_port;
 	if (!packet->later_fragment) {
-		bpf_map_update_elem(&ct_fragments, fragment, &ports, BPF_ANY);
+		bpf_map_update_elem(&ct_fragments, &fragment, &ports, BPF_ANY);
 	} else {
-		found = bpf_map_lookup_elem(&ct_fragments, fragment);
+		found = bpf_map_lookup_elem(&ct_fragments, &fragment);
 		if (!found)
 			return 0;
 		ports.word = READ_ONCE(found->word);
@@ -327,7 +331,15 @@ __noinline int ct_read_options(CT_CONTEXT *ctx, const struct packet *packet,
 	if (!packet || !subject)
 		return 0;
 	size = packet->tcp_header_length - sizeof(struct tcp_header);
-	if (size == 0 || size > sizeof(options))
+	/*
+	 * Options are whole words. Each comparison is of @size itself: the compiler would make one of both, of another
+	 * register, and leave Linux 6.1 without the bounds.
+	 */
+	barrier_var(size);
+	if (size > sizeof(options))
+		return 0;
+	barrier_var(size);
+	if (size < sizeof(__u32))
 		return 0;
 	if (CT_LOAD_BYTES(ctx, packet->transport_offset + sizeof(struct tcp_header), options, size))
 		return 0;

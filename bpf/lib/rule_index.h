@@ -234,8 +234,10 @@ static __always_inline void intersect_summaries(struct candidates *candidates)
 
 	if (!source || !destination || !source_port || !destination_port || !protocol)
 		return;
+#pragma unroll
 	for (__u32 i = 0; i < INDEX_SUMMARY_WORDS; i++) {
-		const struct index_words *any = bpf_map_lookup_elem(&fw_index_any, &i);
+		__u32 line = i;
+		const struct index_words *any = bpf_map_lookup_elem(&fw_index_any, &line);
 
 		if (!any)
 			return;

@@ -38,15 +38,15 @@ struct ct_found {
 };
 
 /*
- * The entry of a subject, and in @step what it says now. NULL if there is none, or if it is being entered or taken out
+ * The entry of a key, and in @step what it says now. NULL if there is none, or if it is being entered or taken out
  * while this looks: then it is not there yet, or no more. The tag is compared behind the reads; x86 keeps loads in
  * order, and elsewhere what is at stake is one packet's state.
  */
-static __always_inline struct connection *fetch(const struct ct_subject *subject,
+static __always_inline struct connection *fetch(const struct ct_key *key, __u32 tag,
 						struct ct_step *step)
 {
 	for (int i = 0; i < TABLE_TRIES; i++) {
-		struct connection *entry = bpf_map_lookup_elem(&connections, &subject->key);
+		struct connection *entry = bpf_map_lookup_elem(&connections, key);
 
 		if (!entry)
 			return NULL;
@@ -54,7 +54,7 @@ static __always_inline struct connection *fetch(const struct ct_subject *subject
 		load_side(&step->window[0], &entry->side[0]);
 		load_side(&step->window[1], &entry->side[1]);
 		barrier();
-		if (word_tag(step->word) == subject->tag && READ_ONCE(entry->word) == step->word &&
+		if (word_tag(step->word) == tag && READ_ONCE(entry->word) == step->word &&
 		    state_of(step->word) != CT_STATE_ENDED)
 			return entry;
 	}
@@ -100,6 +100,7 @@ __noinline int ct_look_up(CT_CONTEXT *ctx, const struct packet *packet,
 	const struct ct_setting_record *settings;
 	struct connection *entry = NULL;
 	struct ct_step step = {};
+	struct ct_key key;
 
 	if (!packet || !origin || !found)
 		return CONNECTION_STATE_INVALID;
@@ -108,8 +109,9 @@ __noinline int ct_look_up(CT_CONTEXT *ctx, const struct packet *packet,
 	if (!origin->settings || !settings)
 		return found->state;
 	ct_identify(ctx, packet, &found->subject);
+	key = found->subject.key;
 	if (found->subject.kind == CT_SUBJECT_OWN || found->subject.kind == CT_SUBJECT_ERROR)
-		entry = fetch(&found->subject, &step);
+		entry = fetch(&key, found->subject.tag, &step);
 	if (!entry ||
 	    is_over(READ_ONCE(entry->seen_ns), step.word, origin->at, bpf_ktime_get_coarse_ns())) {
 		found->state = state_without(packet, &found->subject, settings);
@@ -147,10 +149,12 @@ __noinline int ct_look_up(CT_CONTEXT *ctx, const struct packet *packet,
 __noinline int ct_confirm(const struct ct_found *found, __u64 at)
 {
 	struct connection *entry;
+	struct ct_key key;
 
 	if (!found || !found->word)
 		return 0;
-	entry = bpf_map_lookup_elem(&connections, &found->subject.key);
+	key = found->subject.key;
+	entry = bpf_map_lookup_elem(&connections, &key);
 	if (!entry)
 		return 0;
 	__sync_val_compare_and_swap(&entry->judged, judged_word(found->judged, found->word),
@@ -162,19 +166,21 @@ __noinline int ct_confirm(const struct ct_found *found, __u64 at)
 __noinline int ct_forget(const struct ct_found *found)
 {
 	struct connection *entry;
+	struct ct_key key;
 
 	if (!found || !found->word)
 		return 0;
+	key = found->subject.key;
 	for (int i = 0; i < TABLE_TRIES; i++) {
 		__u64 word;
 
-		entry = bpf_map_lookup_elem(&connections, &found->subject.key);
+		entry = bpf_map_lookup_elem(&connections, &key);
 		if (!entry)
 			return 0;
 		word = READ_ONCE(entry->word);
 		if ((word ^ found->word) >> CT_WORD_SERIAL_SHIFT || !state_of(word))
 			return 0;
-		if (end_connection(entry, &found->subject.key, word, CT_STAT_FLUSHED))
+		if (end_connection(entry, &key, word, CT_STAT_FLUSHED))
 			return 1;
 	}
 	return 0;
@@ -189,16 +195,17 @@ static __always_inline void count_packet(struct connection *entry, __u32 sender,
 }
 
 /* Stores what a step came to; 0 if another processor has changed the connection meanwhile. */
-static __always_inline int store_step(struct connection *entry, const struct ct_subject *subject,
+static __always_inline int store_step(struct connection *entry, const struct ct_key *key,
 				      const struct ct_step *before, const struct ct_step *after)
 {
 	__u32 rule_id = READ_ONCE(entry->rule_id), state = state_of(after->word);
 	__u64 word = after->word;
+	__u32 tag = word_tag(word);
 	int has_ended = state == CT_STATE_TIME_WAIT || state == CT_STATE_CLOSED;
 
-	if (subject->key.protocol == PROTOCOL_TCP) {
-		advance_side(&entry->side[0], &before->window[0], &after->window[0], subject->tag);
-		advance_side(&entry->side[1], &before->window[1], &after->window[1], subject->tag);
+	if (key->protocol == PROTOCOL_TCP) {
+		advance_side(&entry->side[0], &before->window[0], &after->window[0], tag);
+		advance_side(&entry->side[1], &before->window[1], &after->window[1], tag);
 	}
 	/* What has ended counts no more, though it is remembered for a while. */
 	if (has_ended)
@@ -207,9 +214,9 @@ static __always_inline int store_step(struct connection *entry, const struct ct_
 	    __sync_val_compare_and_swap(&entry->word, before->word, word) != before->word)
 		return 0;
 	if (has_ended && flags_of(before->word) & CT_FLAG_COUNTED)
-		uncount_connection(&subject->key, before->word, rule_id);
+		uncount_connection(key, before->word, rule_id);
 	if (has_ended && state != state_of(before->word))
-		bpf_map_push_elem(&ct_candidates, &subject->key, BPF_EXIST);
+		bpf_map_push_elem(&ct_candidates, key, BPF_EXIST);
 	if (flags_of(word & ~before->word) & CT_FLAG_REPLIED)
 		note_stat(CT_STAT_REPLIED);
 	return 1;
@@ -226,17 +233,19 @@ __noinline int ct_track_once(const struct packet *packet, const struct ct_subjec
 	struct ct_step before = {}, after;
 	struct connection *entry;
 	__u64 now = bpf_ktime_get_coarse_ns();
+	struct ct_key key;
 
 	if (!packet || !subject || !origin)
 		return CONNECTION_STATE_INVALID;
 	settings = look_up_ct_settings(origin->settings, origin->at);
 	if (!settings)
 		return CONNECTION_STATE_NEW;
-	entry = fetch(subject, &before);
+	key = subject->key;
+	entry = fetch(&key, subject->tag, &before);
 	if (!entry)
 		return TRACK_CREATE;
 	if (is_over(READ_ONCE(entry->seen_ns), before.word, origin->at, now)) {
-		end_connection(entry, &subject->key, before.word, CT_STAT_EXPIRED);
+		end_connection(entry, &key, before.word, CT_STAT_EXPIRED);
 		return TRACK_AGAIN;
 	}
 	before.sender = subject->sender;
@@ -244,13 +253,13 @@ __noinline int ct_track_once(const struct packet *packet, const struct ct_subjec
 	after = before;
 	ct_take_step(&after, packet, subject);
 	if (after.effect == CT_EFFECT_REPLACE) {
-		end_connection(entry, &subject->key, before.word, CT_STAT_REUSED);
+		end_connection(entry, &key, before.word, CT_STAT_REUSED);
 		return TRACK_AGAIN;
 	}
 	if (after.effect == CT_EFFECT_INVALID)
 		return CONNECTION_STATE_INVALID;
 	if (after.effect == CT_EFFECT_MOVE) {
-		if (!store_step(entry, subject, &before, &after))
+		if (!store_step(entry, &key, &before, &after))
 			return TRACK_AGAIN;
 		entry->seen_ns = now;
 	}
@@ -279,7 +288,7 @@ static __always_inline int track_error(const struct ct_subject *subject,
 				       const struct ct_origin *origin)
 {
 	struct ct_step step = {};
-	struct connection *entry = fetch(subject, &step);
+	struct connection *entry = fetch(&subject->key, subject->tag, &step);
 
 	if (!entry ||
 	    is_over(READ_ONCE(entry->seen_ns), step.word, origin->at, bpf_ktime_get_coarse_ns()))
