@@ -22,7 +22,7 @@ import { finishPins, unpinAll } from "./pins.ts";
 import { type BpfProgram, openPinnedProgram } from "./program.ts";
 import type { TableIndex } from "./table-index.ts";
 import { type MapSource, VersionedTables } from "./tables.ts";
-import type { TcChain } from "./tc-chain.ts";
+import { type TcChain, tcCommands } from "./tc-chain.ts";
 import { createTestRunner } from "./test-run.ts";
 import { type InstallOptions, installObjects } from "./upgrade.ts";
 
@@ -198,7 +198,7 @@ export async function openDatapath(options: DatapathOptions): Promise<KernelData
  * version. The program takes keys of connections behind 16 bytes; there are none.
  */
 function takeOverTimer(object: { readonly programs: ReadonlyMap<string, BpfProgram> }): void {
-  const program = object.programs.get("tc_conntrack_adopt");
+  const program = object.programs.get(tcCommands.adopt);
   if (program !== undefined) createTestRunner(program).run(new Uint8Array(16));
 }
 

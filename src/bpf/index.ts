@@ -59,7 +59,7 @@ export {
 export { type OnRecord, RingBuffer, type RingBufferWait } from "./ring-buffer.ts";
 export { checkIndexRoom } from "./table-index.ts";
 export { type MapSource, VersionedTables } from "./tables.ts";
-export { type TcChain, tcChain } from "./tc-chain.ts";
+export { type TcChain, tcChain, tcCommands } from "./tc-chain.ts";
 export {
   createTestRunner,
   type RunnableProgram,

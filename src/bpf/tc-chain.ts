@@ -17,6 +17,9 @@ export const tcChain: TcChain = {
   egress: ["tc_conntrack_egress"],
 };
 
+/** Programs of the same type that stand nowhere: user space runs them, over frames of its own. */
+export const tcCommands = { adopt: "tc_conntrack_adopt", end: "tc_conntrack_end" } as const;
+
 /** The hook of a program. Throws `tc-program-homeless` if the chain does not have it. */
 export function directionOf(chain: TcChain, program: string): TcDirection {
   if (chain.ingress.includes(program)) return "ingress";

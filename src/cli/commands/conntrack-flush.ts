@@ -1,6 +1,6 @@
 // conntrack flush: forgets connections, so that their next packets meet the rules again.
 import type { RunnableProgram } from "../../bpf/index.ts";
-import { createTestRunner } from "../../bpf/index.ts";
+import { createTestRunner, tcCommands } from "../../bpf/index.ts";
 import { type Context, defineCommand } from "../command.ts";
 import { requireInstalledDatapath } from "../compose-datapath.ts";
 import { type FilterWords, filterOptions, parseFilter } from "../connection-filter.ts";
@@ -35,7 +35,7 @@ export const conntrackFlushCommand = defineCommand<FilterWords & { readonly yes?
       const isAll = Object.values(words).every((word) => word === undefined);
       if (isAll && yes !== true && !(await isWanted(context))) return exitCode.failed;
       const found = await findConnections(datapath, filter);
-      const view: FlushView = { flushed: endConnections(datapath.program("tc_conntrack_end"), found) };
+      const view: FlushView = { flushed: endConnections(datapath.program(tcCommands.end), found) };
       context.output.result(view, ({ flushed }) => [`Forgot ${countOf(flushed, "connection")}`]);
       return exitCode.done;
     } finally {
