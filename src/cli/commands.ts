@@ -4,6 +4,8 @@ import { agentCommand } from "./commands/agent.ts";
 import { applyCommand } from "./commands/apply.ts";
 import { auditListCommand } from "./commands/audit-list.ts";
 import { auditVerifyCommand } from "./commands/audit-verify.ts";
+import { blocksListCommand } from "./commands/blocks-list.ts";
+import { blocksRemoveCommand } from "./commands/blocks-remove.ts";
 import { checkCommand } from "./commands/check.ts";
 import { conntrackFlushCommand } from "./commands/conntrack-flush.ts";
 import { conntrackListCommand } from "./commands/conntrack-list.ts";
@@ -25,7 +27,15 @@ export const commands: readonly (readonly [heading: string, members: readonly An
   ["Before a change:", [checkCommand, validateCommand, planCommand, explainCommand]],
   [
     "Changing the kernel:",
-    [agentCommand, applyCommand, reconcileCommand, rollbackCommand, conntrackFlushCommand, detachCommand],
+    [
+      agentCommand,
+      applyCommand,
+      reconcileCommand,
+      rollbackCommand,
+      conntrackFlushCommand,
+      blocksRemoveCommand,
+      detachCommand,
+    ],
   ],
   [
     "Looking at a host:",
@@ -37,6 +47,7 @@ export const commands: readonly (readonly [heading: string, members: readonly An
       eventsCommand,
       conntrackListCommand,
       conntrackStatsCommand,
+      blocksListCommand,
       auditListCommand,
       auditVerifyCommand,
     ],
@@ -54,6 +65,13 @@ export const commandGroups: Readonly<
       ["penstock conntrack list", "which connections are there?"],
       ["penstock conntrack stats", "how full is the table?"],
       ["penstock conntrack flush --address 192.0.2.7", "forget those of one host"],
+    ],
+  },
+  blocks: {
+    summary: "Sources that are blocked for a time, since they wanted more connections than a rule allows",
+    examples: [
+      ["penstock blocks list", "who is blocked, and for how much longer?"],
+      ["penstock blocks remove 192.0.2.7", "let one in again"],
     ],
   },
   audit: {

@@ -26,10 +26,13 @@ describe("the policy that ships", () => {
       answer: null,
       mark: null,
       dscp: null,
+      state: "new",
+      limits: { connectionsPerSource: 20, block: "10m" },
+      trackedBy: "uplinks",
       rule: {
         rule: "edge/office-ssh",
         file: "policies/edge.yaml",
-        line: 43,
+        line: 39,
         text: [
           "- name: office-ssh",
           "  action: pass",
@@ -38,6 +41,7 @@ describe("the policy that ships", () => {
           "    protocol: tcp",
           "    source: { sets: [office, operators] }",
           "    destinationPorts: [22]",
+          "  limits: { connectionsPerSource: 20, block: 10m }",
           "  owner: netops",
         ],
         wouldBe: null,
@@ -101,6 +105,40 @@ describe("a packet in bytes", () => {
   });
 });
 
+describe("in words", () => {
+  const lines = async (...words: string[]) => {
+    const { out } = await runCli(["explain", "--dir", "policies", ...words]);
+    return out.split("\n").filter((line) => /^(Verdict|Limits|State)/.test(line));
+  };
+
+  test.each<[string, readonly string[], readonly string[]]>([
+    [
+      "a rule with limits",
+      ssh,
+      [
+        "Verdict  PASS, by a rule (rule-pass)",
+        "Limits   dropped if its source has 20 connections by this rule already, and its source blocked for 10m",
+        "State    tracked by uplinks: once answered, its connection passes without rules",
+      ],
+    ],
+    [
+      "an established connection",
+      [...ssh, "--state", "established"],
+      [
+        "Verdict  PASS, as one of a connection that was let through: no rule is asked (established)",
+        "State    tracked by uplinks: rules are met again after a commit, or to mark or route; --state new says how they decide",
+      ],
+    ],
+    [
+      "what fits no connection",
+      [...ssh, "--state", "invalid"],
+      ["Verdict  DROP, by a rule (rule-drop)", "State    tracked by uplinks"],
+    ],
+  ])("%s", async (_, words, expected) => {
+    expect(await lines(...words)).toEqual(expected);
+  });
+});
+
 describe("what few rules ask for", () => {
   let folder = "";
   beforeAll(() => {
@@ -116,6 +154,8 @@ describe("what few rules ask for", () => {
     };
     const rules = Object.entries(matches).map(([name, match]) => ({ name, action: "pass", match }));
     const document = { apiVersion: "penstock/v1", kind: "Firewall", metadata: { name: "a" } };
+    const tracked = { ...document, kind: "Conntrack", spec: { interfaces: ["eth0"] } };
+    writeFileSync(join(folder, "tracked.json"), JSON.stringify(tracked));
     writeFileSync(
       join(folder, "a.json"),
       JSON.stringify({ ...document, spec: { interfaces: ["eth0"], default: "drop", rules } }),
@@ -147,6 +187,15 @@ describe("what few rules ask for", () => {
     expect(await explain(words, folder)).toMatchObject({ packet, rule: { rule } });
   });
 
+  test("of an established connection is let through, whatever the rules say", async () => {
+    const view = await explain([...four, "--state", "established"], folder);
+    expect(view).toMatchObject({ verdict: "pass", reason: "established", rule: null, trackedBy: "a" });
+    const later = [...four, "--fragment", "later", "--state", "established"];
+    expect(await explain(later, folder)).toMatchObject({ verdict: "drop", reason: "default-drop" });
+    const cutOff = ["-i", "eth0", "--packet", "0200 0000", "--state", "established"];
+    expect(await explain(cutOff, folder)).toMatchObject({ reason: "truncated-ethernet" });
+  });
+
   test("meets no rule where it is not said", async () => {
     expect(await explain(four, folder)).toMatchObject({ reason: "default-drop" });
     expect(await explain([...six, "--icmp", "1"], folder)).toMatchObject({ reason: "default-drop" });
@@ -160,8 +209,10 @@ test("text for people has verdict, place and rule", async () => {
       "Packet   tcp 192.0.2.7 -> 203.0.113.1:22 on eth0",
       "Policy   policies",
       "Verdict  PASS, by a rule (rule-pass)",
+      "Limits   dropped if its source has 20 connections by this rule already, and its source blocked for 10m",
+      "State    tracked by uplinks: once answered, its connection passes without rules",
       "",
-      "Decided by edge/office-ssh  policies/edge.yaml:43",
+      "Decided by edge/office-ssh  policies/edge.yaml:39",
       "    - name: office-ssh",
       "      action: pass",
       "      log: true",
@@ -169,6 +220,7 @@ test("text for people has verdict, place and rule", async () => {
       "        protocol: tcp",
       "        source: { sets: [office, operators] }",
       "        destinationPorts: [22]",
+      "      limits: { connectionsPerSource: 20, block: 10m }",
       "      owner: netops",
       "",
     ].join("\n"),

@@ -391,6 +391,14 @@ describe("an event", () => {
       line: "2023-11-14 22:13:20.123Z  pass          eth0      tcp     192.0.2.7 -> 192.0.2.1 (later fragment)       edge/office-ssh (rule-pass)",
     },
     {
+      name: "of a source that was blocked",
+      event: {
+        flags: EventFlag.drop | (EventKind.blocked << EventLayout["kind-shift"]),
+        reason: FwReason.limit,
+      },
+      line: "2023-11-14 22:13:20.123Z  drop          eth0      tcp     192.0.2.7:40000 -> 192.0.2.1:22               edge/office-ssh (limit, source blocked)",
+    },
+    {
       name: "of what could not be read",
       event: {
         flags: EventFlag.drop | (EventKind.malformed << EventLayout["kind-shift"]),

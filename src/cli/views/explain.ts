@@ -3,6 +3,7 @@ import { formatAddress, type PolicyFile, parseAddress } from "../../base/index.t
 import {
   type DescribedPacket,
   dscpNumbers,
+  findTracker,
   type Judgement,
   type ModelInput,
   nameOfNumber,
@@ -15,6 +16,7 @@ import type { PolicyDocument, PolicySet } from "../../policy/index.ts";
 import type { DescribedQuestion, Question } from "../question.ts";
 import type { Style } from "../style.ts";
 import { plain, plainLines } from "../text.ts";
+import { type ConnectionsView, judgeConnection, renderConnections } from "./explain-connections.ts";
 
 /** A rule with the place and the text that it has in the policy. */
 export interface RuleView {
@@ -27,7 +29,7 @@ export interface RuleView {
   readonly wouldBe: "pass" | "drop" | "reject" | null;
 }
 
-export interface ExplainView {
+export interface ExplainView extends ConnectionsView {
   /** The revision or folder that was asked. */
   readonly policy: string;
   readonly packet: string;
@@ -69,7 +71,8 @@ export function explainPacket(question: Question, input: ExplainInput): ExplainV
     now: input.now,
     countryOf: input.countryOf,
   };
-  const judgement = judgeWith(model, question);
+  const trackedBy = findTracker(model, policy.byKind("Conntrack")) ?? null;
+  const judgement = judgeConnection(judgeWith(model, question), question.state, trackedBy);
   const show = (reference: RuleReference, wouldBe: RuleView["wouldBe"] = null) =>
     viewRule(reference, wouldBe, input);
   return {
@@ -81,6 +84,9 @@ export function explainPacket(question: Question, input: ExplainInput): ExplainV
     mark: judgement.mark ?? null,
     dscp: judgement.dscp ?? null,
     rule: judgement.rule === undefined ? null : show(judgement.rule),
+    state: question.state,
+    limits: judgement.limits ?? null,
+    trackedBy,
     route: judgement.route ?? null,
     logged: judgement.logged.map((rule) => show(rule, rule.wouldBe ?? null)),
     passedOverForPorts: judgement.passedOverForPorts.map((rule) => show(rule)),
@@ -202,6 +208,7 @@ export function renderExplain(view: ExplainView, style: Style): string[] {
   if (view.mark !== null) lines.push(`${style.dim("Mark")}     ${view.mark}`);
   if (view.dscp !== null) lines.push(`${style.dim("DSCP")}     ${view.dscp}`);
   if (view.route !== null) lines.push(...renderRoute(view.route, style));
+  lines.push(...renderConnections(view, style));
   if (view.rule !== null) lines.push("", ...renderRule("Decided by", view.rule, style));
   for (const rule of view.logged) {
     const what = rule.wouldBe === null ? "Logged by" : `Logged by (would ${rule.wouldBe})`;
@@ -241,6 +248,7 @@ const reasons: Readonly<Record<string, string>> = {
   "route-expired": "and cannot be sent on, as it has no time left: the host says so to its sender",
   "no-route":
     "as it cannot go where its rule sends it: the interface is missing, or its family has no next hop",
+  established: "as one of a connection that was let through: no rule is asked",
   "default-pass": "by the default, as no rule decided",
   "default-drop": "by the default, as no rule decided",
 };

@@ -6,6 +6,7 @@ import { describeRouteEntry } from "./routes-describe.ts";
 import { deviceTable, replyRouteTable, routeTable, ruleTable } from "./tables.ts";
 
 export {
+  type ConnectionLimits,
   type DescribedPacket,
   type Judgement,
   type ModelInput,
@@ -14,6 +15,7 @@ export {
   type RouteReference,
   type RuleReference,
 } from "./model.ts";
+export { findTracker } from "./model-policy.ts";
 export { dscpNumbers, icmpTypes, icmpv6Types, nameOfNumber, nameTcpFlags, tcpFlagBits } from "./names.ts";
 export { protocolName, protocolNumbers } from "./protocols.ts";
 

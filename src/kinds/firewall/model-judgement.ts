@@ -27,6 +27,14 @@ export interface RouteReference {
   readonly dupTo?: string;
 }
 
+/** How many connections there may be at a time; what would be one more is dropped. Absent: any number. */
+export interface ConnectionLimits {
+  readonly connectionsPerSource?: number;
+  readonly connections?: number;
+  /** How long a source is blocked that wants more than `connectionsPerSource`, as it is written. */
+  readonly block?: string;
+}
+
 export interface Judgement {
   readonly verdict: Verdict;
   /** Every packet has exactly one. The model never gives `internal-error`: something that cannot be. */
@@ -38,6 +46,8 @@ export interface Judgement {
   /** What the rule that lets the packet through sets. */
   readonly mark?: number;
   readonly dscp?: number;
+  /** The verdict of a packet that begins a connection is `pass` as long as there are not as many yet. */
+  readonly limits?: ConnectionLimits;
   /** Absent where no rule says where anything goes. */
   readonly route?: RouteReference;
   /** In the order in which the packet met them: log rules, and the first match of each document in audit mode. */

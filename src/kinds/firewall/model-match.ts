@@ -24,6 +24,7 @@ import {
   type TransportTest,
   transportTests,
 } from "./model-fields.ts";
+import type { ConnectionLimits } from "./model-judgement.ts";
 import type { SetLookup } from "./model-policy.ts";
 import { type ParsedRoutes, parseRoutes } from "./model-routes.ts";
 
@@ -38,6 +39,7 @@ export interface ParsedRule {
   readonly reject: RejectWord;
   readonly mark?: number;
   readonly dscp?: number;
+  readonly limits?: ConnectionLimits;
   readonly family?: Family;
   readonly protocols?: readonly number[];
   readonly source?: ParsedEndpoint;
@@ -84,6 +86,7 @@ export function parseRule(rule: FirewallRule, sets: SetLookup): ParsedRule {
     reject: rule.reject ?? "auto",
     ...(rule.mark !== undefined && { mark: rule.mark }),
     ...(rule.dscp !== undefined && { dscp: dscpNumber(rule.dscp) }),
+    ...(rule.limits !== undefined && { limits: rule.limits }),
     routes: parseRoutes(rule),
     ...(family !== undefined && { family: family === "ipv4" ? 4 : 6 }),
     ...(protocol !== undefined && { protocols: parseProtocols(protocol) }),

@@ -3,6 +3,7 @@
 import { type Address, bug, compareText } from "../../base/index.ts";
 import type {
   AddressSet,
+  Conntrack,
   Firewall,
   FirewallRule,
   InterfaceGroup,
@@ -80,6 +81,12 @@ export function bindInterface(input: ModelInput): Binding | undefined {
   };
 }
 
+/** The Conntrack document that tracks connections on the interface; undefined if none does. */
+export function findTracker(input: ModelInput, documents: readonly Content<Conntrack>[]): string | undefined {
+  return documents.find((document) => isSelected(document, input) && appliesToInterface(document, input))
+    ?.metadata.name;
+}
+
 /** The sets in force on the host, by their names: what is in them as it is written. */
 export interface SetLookup {
   addresses(name: string): AddressSet["spec"];
@@ -104,7 +111,7 @@ export function lookUpSets(input: ModelInput): SetLookup {
   };
 }
 
-function appliesToInterface(document: Content<Firewall>, input: ModelInput): boolean {
+function appliesToInterface(document: Content<Firewall | Conntrack>, input: ModelInput): boolean {
   return document.spec.interfaces.some((name) => holdsInterface(name, input));
 }
 

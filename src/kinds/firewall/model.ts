@@ -18,6 +18,7 @@ import { followRoutes } from "./model-routes.ts";
 
 export type { DescribedPacket, PacketState } from "./model-fields.ts";
 export type {
+  ConnectionLimits,
   DecidingRule,
   Judgement,
   LoggedRule,
@@ -135,7 +136,7 @@ function judgePacket(binding: ModelBinding, packet: DescribedPacket, state: Pack
   );
 }
 
-type End = Pick<Judgement, "verdict" | "reason" | "rule" | "answer" | "mark" | "dscp">;
+type End = Pick<Judgement, "verdict" | "reason" | "rule" | "answer" | "mark" | "dscp" | "limits">;
 
 function endByRule(rule: ParsedRule, reference: RuleReference, packet: DescribedPacket): End {
   const decided = { rule: { ...reference, log: rule.log } };
@@ -145,8 +146,12 @@ function endByRule(rule: ParsedRule, reference: RuleReference, packet: Described
     case "drop":
       return { ...decided, verdict: "drop", reason: "rule-drop" };
     default: {
-      const { mark, dscp } = rule;
-      const sets = { ...(mark !== undefined && { mark }), ...(dscp !== undefined && { dscp }) };
+      const { mark, dscp, limits } = rule;
+      const sets = {
+        ...(mark !== undefined && { mark }),
+        ...(dscp !== undefined && { dscp }),
+        ...(limits !== undefined && { limits }),
+      };
       return { ...decided, ...sets, verdict: "pass", reason: "rule-pass" };
     }
   }
