@@ -88,7 +88,7 @@ describeKernel("connections", () => {
         tracked,
         edge(
           "drop",
-          pass("total", ports.total, ", limits: { connections: 100 }"),
+          pass("total", ports.total, ", limits: { connections: 500 }"),
           pass("source", ports.source, ", limits: { connectionsPerSource: 9 }"),
           pass("expiring", ports.expiring, ", limits: { connections: 3 }"),
         ),
@@ -97,11 +97,11 @@ describeKernel("connections", () => {
 
     test("of a rule lets through as many as it says of a thousand at once, and others when some have ended", async () => {
       const open = (await connectAll(burst, ports.total)).flat();
-      expect([open.length, await known(ports.total)]).toEqual([100, 100]);
+      expect([open.length, await known(ports.total)]).toEqual([500, 500]);
       for (const connection of open.slice(0, 10)) await connection.close(true);
-      await expect.poll(() => known(ports.total), { timeout: 20_000 }).toBe(90);
+      await expect.poll(() => known(ports.total), { timeout: 20_000 }).toBe(490);
       const again = (await connectAll(40, ports.total)).flat();
-      expect([again.length, await known(ports.total)]).toEqual([10, 100]);
+      expect([again.length, await known(ports.total)]).toEqual([10, 500]);
       expect(await open[50]?.exchange("still there")).toBe("done");
       for (const connection of [...open.slice(10), ...again]) await connection.close(true);
     });
@@ -134,7 +134,7 @@ describeKernel("connections", () => {
   });
 
   describe("a block", () => {
-    const [held = "", brief = "", neighbour = ""] = sources;
+    const [held = "", brief = "", longer = "", neighbour = ""] = sources;
 
     beforeAll(() =>
       world.apply(
@@ -155,6 +155,13 @@ describeKernel("connections", () => {
         readonly rule: string;
       }[];
 
+    /** Since the last call. */
+    const readEvents = async () => {
+      const { out } = await world.host.run("events", "-o", "json");
+      const lines = out.split("\n").filter((line) => line !== "");
+      return lines.map((line) => JSON.parse(line) as Readonly<Record<string, unknown>>);
+    };
+
     test("shuts out everything from the source, and no other; ends when somebody says so", async () => {
       const open = [await connect(ports.blocking, held), await connect(ports.blocking, held)];
       expect(open.map(({ result }) => result)).toEqual(["open", "open"]);
@@ -170,11 +177,6 @@ describeKernel("connections", () => {
       expect([block?.source, block?.rule, others]).toEqual([held, "edge/blocking", []]);
       expect(block?.remaining).toBeGreaterThan(3000);
       expect(block?.remaining).toBeLessThanOrEqual(3601);
-      const { out } = await world.host.run("events", "-o", "json");
-      const events = out
-        .trim()
-        .split("\n")
-        .map((line) => JSON.parse(line));
       const tells = {
         kind: "blocked",
         verdict: "drop",
@@ -182,20 +184,27 @@ describeKernel("connections", () => {
         rule: "edge/blocking",
         reason: "limit",
       };
-      expect(events).toEqual([expect.objectContaining(tells)]);
+      expect(await readEvents()).toEqual([expect.objectContaining(tells)]);
 
       expect((await world.host.run("blocks", "remove", held)).code).toBe(0);
       expect([await world.pings(held, hostAddress.v4), await blocked()]).toEqual([true, []]);
       expect((await world.host.run("blocks", "remove", held)).code).toBe(1);
     });
 
-    test("is over when its time is", async () => {
+    test("is over when its time is, and no other with it", async () => {
+      await connect(ports.blocking, longer);
+      await connect(ports.blocking, longer);
+      expect((await connect(ports.blocking, longer)).result).toBe("timeout");
       expect((await connect(ports.brief, brief)).result).toBe("open");
       expect((await connect(ports.brief, brief)).result).toBe("timeout");
-      const before = (await world.counters())["blocked"] ?? 0;
+      const events = await readEvents();
+      expect(events.map(({ kind, source }) => [kind, source])).toEqual([
+        ["blocked", longer],
+        ["blocked", brief],
+      ]);
       await expect.poll(() => world.pings(brief, hostAddress.v4), { timeout: 20_000 }).toBe(true);
-      await expect.poll(blocked).toEqual([]);
-      expect(before).toBeGreaterThan(0);
+      expect(await world.pings(longer, hostAddress.v4)).toBe(false);
+      expect((await blocked()).map(({ source }) => source)).toEqual([longer]);
     });
   });
 

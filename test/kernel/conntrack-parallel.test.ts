@@ -85,7 +85,7 @@ async function expectConsistent(lab: ConntrackLab, ruleId: number): Promise<void
 describeKernel("connections from several processors", () => {
   it("never lets through more than a limit, and as many as it", async () => {
     const lab = new ConntrackLab({ entries: 8192, probe: "tc" });
-    lab.setOrigin({ ruleId: 3, rule: 100, source: 9, flags: counted });
+    lab.setOrigin({ ruleId: 3, rule: 2000, source: 150, flags: counted });
     const programs = lab.programIds("create");
     const ranks = Array.from({ length: processes }, (_, i) => i);
     const works = ranks.map((rank) => ({
@@ -94,9 +94,9 @@ describeKernel("connections from several processors", () => {
       steps: Array.from({ length: 1000 }, (_, n) => [0, encode(frameOf(syn(n * processes + rank)))] as const),
     }));
     const verdicts = await runAll(works, () => {});
-    expect(total(verdicts, "0:0")).toBe(100);
+    expect(total(verdicts, "0:0")).toBe(2000);
     const { rule, sources } = await lab.counts(3);
-    expect([rule, Math.max(...sources) <= 9]).toEqual([100, true]);
+    expect([rule, Math.max(...sources) <= 150]).toEqual([2000, true]);
     await expectConsistent(lab, 3);
     lab.close();
   });
