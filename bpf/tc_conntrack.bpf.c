@@ -5,14 +5,7 @@
  */
 #include <linux/pkt_cls.h>
 
-#include "lib/carry.h"
-
-#define CT_CONTEXT    struct __sk_buff
-#define CT_LOAD_BYTES bpf_skb_load_bytes
-#include "lib/track.h"
-
-/* What has to be readable directly: two tags, IPv6 and TCP without options. */
-#define HEADER_BYTES 82
+#include "lib/track_tc.h"
 
 /* Types that user space decodes but that no map names. */
 enum ct_state *emit_ct_state;
@@ -27,23 +20,12 @@ enum direction {
 	DIRECTION_EGRESS,
 };
 
-/* Parses the frame into @packet; returns PARSED or enum fw_reason. */
-__noinline int parse_packet(struct __sk_buff *skb, struct packet *packet)
+/* Whether the connection of a packet that leaves has had it already: where it came in, or where it was to leave before. */
+static __always_inline int was_tracked(const struct __sk_buff *skb, __u64 at)
 {
-	if (!packet)
-		return FW_REASON_INTERNAL_ERROR;
-	if ((void *)(long)skb->data + HEADER_BYTES > (void *)(long)skb->data_end)
-		bpf_skb_pull_data(skb, skb->len < HEADER_BYTES ? skb->len : HEADER_BYTES);
-	return parse_frame((void *)(long)skb->data, (void *)(long)skb->data_end, packet->length,
-			   packet);
-}
-
-/* The slot of ct_settings that holds for an interface; 0 if connections are not tracked there. */
-static __always_inline __u32 settings_at(__u32 interface, __u64 at)
-{
-	struct interface_binding binding;
-
-	return look_up_interfaces(&interface, at, &binding) == 1 ? binding.conntrack : 0;
+	if (skb->tc_index == STAMP_ANSWER)
+		return 1;
+	return skb->ingress_ifindex && settings_at(skb->ingress_ifindex, at);
 }
 
 static __always_inline int track(struct __sk_buff *skb, enum direction direction)
@@ -60,13 +42,12 @@ static __always_inline int track(struct __sk_buff *skb, enum direction direction
 			origin.flags |= CT_FLAG_REEVALUATE;
 		if (carried_flags(skb) & CARRIED_FLAG_SLOW)
 			origin.flags |= CT_FLAG_SLOW;
-	} else if (skb->ingress_ifindex && settings_at(skb->ingress_ifindex, origin.at)) {
-		/* Forwarded: its connection has had this packet where it came in. */
+	} else if (was_tracked(skb, origin.at)) {
 		return TC_ACT_UNSPEC;
 	}
 	origin.bytes = skb->len;
 	packet.length = skb->len;
-	if (parse_packet(skb, &packet) == PARSED)
+	if (parse_skb(skb, &packet) == PARSED)
 		ct_track(skb, &packet, &origin);
 	return TC_ACT_UNSPEC;
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
  * tc_firewall: what xdp_firewall decided and only TC can do. It judges nothing: it sends copies to where a rule wants
- * them, and sends on packets whose next hop XDP could not reach.
+ * them, sends on packets whose next hop XDP could not reach, and what this host answers where a rule wants replies.
  */
 #include "lib/route.h"
+#include "lib/track_tc.h"
 
 SEC("tc")
 int tc_firewall_ingress(struct __sk_buff *skb)
@@ -25,6 +26,24 @@ int tc_firewall_ingress(struct __sk_buff *skb)
 		action = leave_by_route(skb, look_up_fw_routes(route_to, at), &reason);
 	count_in(&fw_reasons, reason, skb->len);
 	return action;
+}
+
+/*
+ * XDP sends on the replies that it sees; those of the host itself are seen here for the first time. They leave an
+ * interface whose connections are tracked, and tc_conntrack has had them when they come here: where they leave then,
+ * their stamp tells it so.
+ */
+SEC("tc")
+int tc_firewall_egress(struct __sk_buff *skb)
+{
+	__u64 at = begin_tc(skb);
+	struct packet packet = { .length = skb->len };
+
+	if (has_its_way(skb) || !settings_at(skb->ifindex, at))
+		return TC_ACT_UNSPEC;
+	if (parse_skb(skb, &packet) != PARSED || stays_on_link(&packet))
+		return TC_ACT_UNSPEC;
+	return apply_reply_route(skb, at, ct_rule_answered(skb, &packet, at));
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

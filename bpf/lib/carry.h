@@ -72,6 +72,14 @@ _Static_assert(sizeof(struct carried) % 4 == 0 && sizeof(struct carried) <= 32,
 #define CARRY_CB_LOW  3
 #define CARRY_CB_HIGH 4
 
+/*
+ * What stands in skb->tc_index of packets that one of these programs has sent on, for programs that meet them again: a
+ * copy, a packet that took its rule's route, an answer of this host that did.
+ */
+#define STAMP_MIRRORED 0x506d
+#define STAMP_ROUTED   0x5072
+#define STAMP_ANSWER   0x5061
+
 static __always_inline int is_whole(const struct generation *record, __u64 at)
 {
 	return at >= READ_ONCE(record->oldest) && at <= READ_ONCE(record->current);

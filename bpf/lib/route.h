@@ -85,10 +85,6 @@ struct {
 	__type(value, __u32);
 } fw_devices SEC(".maps");
 
-/* What stands in skb->tc_index of packets that went this way, for programs that meet them again. */
-#define STAMP_MIRRORED 0x506d
-#define STAMP_ROUTED   0x5072
-
 #define MAC_BYTES	 6
 #define ADDRESS_FAMILY_4 2
 #define ADDRESS_FAMILY_6 10
@@ -308,7 +304,6 @@ static __always_inline int send_to_neighbour(struct __sk_buff *skb, const struct
 	if (bpf_check_mtu(skb, route->ifindex, &length, 0, BPF_MTU_CHK_SEGS))
 		return TC_ACT_SHOT;
 	*reason = FW_REASON_ROUTED;
-	skb->tc_index = STAMP_ROUTED;
 	next.nh_family = family == 4 ? ADDRESS_FAMILY_4 : ADDRESS_FAMILY_6;
 	if (!has_next_hop(route, family)) {
 		if (family == 4)
@@ -331,6 +326,7 @@ static __always_inline int leave_by_route(struct __sk_buff *skb, const struct fw
 	*reason = FW_REASON_NO_ROUTE;
 	if (!age_skb(skb, family_of(skb)))
 		return TC_ACT_SHOT;
+	skb->tc_index = STAMP_ROUTED;
 	return send_to_neighbour(skb, route, reason);
 }
 
@@ -354,22 +350,26 @@ static __always_inline int mirror(struct __sk_buff *skb, const struct fw_route *
 	return sent;
 }
 
+/* 1 if the packet is a copy, or has taken a route already: sent on again and again it would never leave. */
+static __always_inline int has_its_way(const struct __sk_buff *skb)
+{
+	return skb->tc_index == STAMP_MIRRORED || skb->tc_index == STAMP_ROUTED ||
+	       skb->tc_index == STAMP_ANSWER;
+}
+
 /*
  * At TC egress: sends a packet of a connection that rule @rule_id let in to where the rule wants replies to go.
- * Returns what the TC program shall return, TC_ACT_UNSPEC if the packet stays on its way. Copies, and what has
- * come through here or by a route already, are left alone: they would never end.
+ * Returns what the TC program shall return, TC_ACT_UNSPEC if the packet stays on its way. Not for what has_its_way().
  */
 static __always_inline int apply_reply_route(struct __sk_buff *skb, __u64 at, __u32 rule_id)
 {
-	const struct fw_reply_route *reply;
+	const struct fw_reply_route *reply = look_up_fw_reply_routes(rule_id, at);
 	__u32 reason;
 	int action;
 
-	if (skb->tc_index == STAMP_MIRRORED || skb->tc_index == STAMP_ROUTED)
-		return TC_ACT_UNSPEC;
-	reply = look_up_fw_reply_routes(rule_id, at);
 	if (!reply)
 		return TC_ACT_UNSPEC;
+	skb->tc_index = STAMP_ANSWER;
 	action = send_to_neighbour(skb, look_up_fw_routes(reply->route, at), &reason);
 	if (action == TC_ACT_SHOT)
 		count_in(&fw_reasons, reason, skb->len);

@@ -7,6 +7,7 @@
  *	ct_confirm(found, at)			the rules let a connection through again, after a commit
  *	ct_forget(found)			they did not: it is a connection no more
  *	ct_track(ctx, packet, origin)		does all that the packet does to its connection
+ *	ct_rule_answered(ctx, packet, at)	the rule behind the connection whose opener the packet goes to
  *
  * XDP asks, and creates where a limit has to hold; TC tracks, in both directions, what was let through.
  */
@@ -339,4 +340,32 @@ __noinline int ct_track(CT_CONTEXT *ctx, const struct packet *packet,
 	}
 	note_state(packet, state);
 	return state;
+}
+
+/*
+ * The rule that let in the connection whose opener @packet goes to, an ICMP error about one of the opener's packets
+ * included; 0 if there is none. Changes nothing.
+ */
+__noinline int ct_rule_answered(CT_CONTEXT *ctx, const struct packet *packet, __u64 at)
+{
+	struct ct_subject subject = {};
+	struct ct_step step = {};
+	struct connection *entry;
+	__u32 rule_id;
+	int kind, is_openers;
+
+	if (!packet)
+		return 0;
+	kind = ct_identify(ctx, packet, &subject);
+	if (kind != CT_SUBJECT_OWN && kind != CT_SUBJECT_ERROR)
+		return 0;
+	entry = fetch(&subject, &step);
+	if (!entry || is_over(READ_ONCE(entry->seen_ns), step.word, at, bpf_ktime_get_coarse_ns()))
+		return 0;
+	rule_id = READ_ONCE(entry->rule_id);
+	barrier();
+	if ((READ_ONCE(entry->word) ^ step.word) >> CT_WORD_SERIAL_SHIFT)
+		return 0;
+	is_openers = subject.sender == opener_of(step.word);
+	return is_openers == (kind == CT_SUBJECT_ERROR) ? rule_id : 0;
 }

@@ -10,11 +10,11 @@ export type TcChain = Readonly<Record<TcDirection, readonly string[]>>;
 /**
  * The TC programs of the datapath. On its way in a packet meets what knows its connection first, then what changes
  * it, then what only looks at it; on its way out it is changed first, so that its connection is known as it is on the
- * wire.
+ * wire, and what sends it to another interface comes last, since nobody behind would see it.
  */
 export const tcChain: TcChain = {
   ingress: ["tc_conntrack_ingress", "tc_firewall_ingress"],
-  egress: ["tc_conntrack_egress"],
+  egress: ["tc_conntrack_egress", "tc_firewall_egress"],
 };
 
 /** Programs of the same type that stand nowhere: user space runs them, over frames of its own. */

@@ -189,19 +189,6 @@ for (const mode of ["native", "generic"] as const) {
       });
     });
 
-    it("sends replies where the rule says", async () => {
-      await world.apply({ replyTo: { interface: "two", nextHop: nextHops } });
-      world.attachReplies("one");
-      world.introduce("one");
-      world.router.run("ip", "neigh", "flush", "dev", "two");
-      for (const family of [4, 6] as const) {
-        world.send(packetOf(family));
-        expect(await world.arrives("two")).toMatchObject({ hopLimit: 63, family });
-        expect(world.seesNothing("one")).toBe(true);
-      }
-      world.detachAll();
-    });
-
     it("does not copy copies that come back", async () => {
       world.router.run("ip", "link", "add", "out", "type", "veth", "peer", "name", "back");
       for (const end of ["out", "back"])

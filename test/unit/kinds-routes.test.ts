@@ -10,8 +10,14 @@ import {
 import { formatDiagnostic } from "../../src/base/index.ts";
 import { compilePolicy, idRangesFor } from "../../src/compile/index.ts";
 import { kinds } from "../../src/kinds/index.ts";
-import { type FirewallRule, parsePolicy, selectForNode } from "../../src/policy/index.ts";
-import { firewall, policyOf } from "../fixtures/firewall-documents.ts";
+import {
+  type Conntrack,
+  type Firewall,
+  type FirewallRule,
+  parsePolicy,
+  selectForNode,
+} from "../../src/policy/index.ts";
+import { conntrack, firewall, policyOf } from "../fixtures/firewall-documents.ts";
 import { filesOf } from "../fixtures/test-datapath.ts";
 
 const interfaces = [
@@ -20,8 +26,13 @@ const interfaces = [
   { name: "mon0", index: 9 },
 ];
 
+/** Rules for eth0, where connections are tracked, as on the second way out. */
 function compile(...rules: readonly Partial<FirewallRule>[]) {
-  const parsed = parsePolicy(filesOf(policyOf(firewall("edge", rules))));
+  return compileDocuments(conntrack("all", ["eth0", "wan2"]), firewall("edge", rules));
+}
+
+function compileDocuments(...documents: readonly (Conntrack | Firewall)[]) {
+  const parsed = parsePolicy(filesOf(policyOf(...documents)));
   const { desired, diagnostics } = compilePolicy({
     policy: selectForNode(parsed.checkable, {}),
     kinds,
@@ -49,7 +60,9 @@ function compile(...rules: readonly Partial<FirewallRule>[]) {
       };
     });
   };
-  const programs = [...new Set(desired.attachments.map(({ program }) => program))].sort();
+  const programs = desired.attachments
+    .filter(({ program }) => !program.startsWith("tc_conntrack"))
+    .map((each) => `${each.program} ${each.interface}`);
   const findings = [...parsed.diagnostics, ...diagnostics].map(formatDiagnostic);
   return { describe, programs, findings };
 }
@@ -63,7 +76,12 @@ test("rules that name the same way share a slot, whatever the order of next hops
     { replyTo: one },
   );
   expect(findings).toEqual([]);
-  expect(programs).toEqual(["tc_firewall_ingress", "xdp_firewall"]);
+  expect(programs).toEqual([
+    "tc_firewall_egress eth0",
+    "tc_firewall_ingress eth0",
+    "xdp_firewall eth0",
+    "tc_firewall_egress wan2",
+  ]);
   expect(describe("fw_routes").map(({ text }) => text)).toEqual([
     "route wan2 192.0.2.1 fe80::1: packets to wan2 192.0.2.1 fe80::1",
     "route copy mon0: copies to mon0",
@@ -94,8 +112,25 @@ test("only what is sent from XDP needs a device", () => {
   expect(slow).toMatchObject({ ifindex: 2, device: 0, kind: FwRouteKind.via, flags: 0 });
 });
 
-test("a document without routes, or with reply routes only, needs no TC program", () => {
-  expect(compile({}).programs).toEqual(["xdp_firewall"]);
+test("a document without routes needs no TC program", () => {
+  expect(compile({}).programs).toEqual(["xdp_firewall eth0"]);
+});
+
+test("replies have a route where connections are tracked, whatever interface the host answers by", () => {
+  const { programs } = compile({ replyTo: { interface: "wan2" } });
+  expect(programs).toEqual(["tc_firewall_egress eth0", "xdp_firewall eth0", "tc_firewall_egress wan2"]);
+});
+
+test("replies have no route where nobody tracks connections", () => {
+  const edge = firewall("edge", [{ replyTo: { interface: "wan2" } }], { interfaces: ["eth0", "mon0"] });
+  const refused = /error.*needs-conntrack.*replyTo.*interface mon0.*name it in a Conntrack document/;
+  expect(compileDocuments(conntrack("other", ["wan2"]), edge).findings).toEqual([
+    expect.stringMatching(/eth0, interface mon0 are not/),
+  ]);
+  expect(compileDocuments(conntrack("some", ["eth0"]), edge).findings).toEqual([
+    expect.stringMatching(refused),
+  ]);
+  expect(compileDocuments(conntrack("all", ["eth0", "mon0"]), edge).findings).toEqual([]);
 });
 
 test("an interface that is missing is a warning, and nothing leaves", () => {

@@ -3,8 +3,8 @@ import type { CompileContext, HostInterface, Origin } from "../../compile/index.
 import type { FirewallRule } from "../../policy/index.ts";
 
 /**
- * Reports a rule with `state` or `limits` for each interface that it applies to and on which no Conntrack document
- * tracks connections: every packet would be new there, and no limit would hold. Without a host this can only be told by
+ * Reports a rule with `state`, `limits` or `replyTo` for each interface that it applies to and on which no Conntrack
+ * document tracks connections: every packet would be new there, no limit would hold, and nothing a reply. Without a host this can only be told by
  * names, and interfaces of this host may be in groups that others are not: a warning. `on` are the names of interfaces
  * and groups that the rule's document is for.
  */
@@ -13,9 +13,8 @@ export function reportUntracked(
   { rule, on }: { readonly rule: FirewallRule; readonly on: readonly string[] },
   at: Origin,
 ): void {
-  const path =
-    rule.limits !== undefined ? ["limits"] : rule.match?.state !== undefined ? ["match", "state"] : [];
-  if (path.length === 0) return;
+  const path = askingField(rule);
+  if (path === undefined) return;
   const field = path.at(-1);
   const { groups } = context;
   const names = groups.knowsHost
@@ -28,6 +27,13 @@ export function reportUntracked(
   const message = `"${rule.name}" has ${field}, and connections on ${names.join(", ")} are not tracked; name ${it} in a Conntrack document, or leave ${field} out`;
   const severity = groups.knowsHost ? "error" : "warning";
   context.report({ ...at, path: [...at.path, ...path] }, severity, "needs-conntrack", message);
+}
+
+/** The path of the first field of a rule that asks about connections. */
+function askingField({ limits, match, replyTo }: FirewallRule): readonly string[] | undefined {
+  if (limits !== undefined) return ["limits"];
+  if (match?.state !== undefined) return ["match", "state"];
+  return replyTo === undefined ? undefined : ["replyTo"];
 }
 
 /** The interfaces of this host that packets come in on which the rule may decide about. */

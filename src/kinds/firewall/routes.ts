@@ -4,7 +4,7 @@ import { FwRouteFlag, FwRouteKind, fwReplyRouteCodec, fwRouteCodec } from "../..
 import { type Address, formatAddress, parseAddress } from "../../base/index.ts";
 import type { CompileContext, Origin } from "../../compile/index.ts";
 import type { FirewallNextHop, FirewallRule } from "../../policy/index.ts";
-import { deviceTable, replyRouteTable, routeTable } from "./tables.ts";
+import { deviceTable, replyProgram, replyRouteTable, routeTable } from "./tables.ts";
 
 /** The fields of a rule's record that name routes; 0 for none. */
 export interface RouteSlots {
@@ -35,11 +35,20 @@ export class RouteCompiler {
       return rule[field] === undefined ? 0 : this.#slot(field, rule, place);
     };
     const replyTo = slotOf("replyTo");
+    if (rule.replyTo !== undefined) this.#watchReplies();
     if (replyTo !== 0 && ruleId !== 0) {
       const payload = fwReplyRouteCodec.encode({ route: replyTo });
       this.#context.table(replyRouteTable).add(wordOf(ruleId), payload, this.#context.origin(at));
     }
     return { routeTo: slotOf("routeTo"), replyTo, mirrorTo: slotOf("dupTo") };
+  }
+
+  /** This host's answers leave where its own routes say, on whichever interface that is. */
+  #watchReplies(): void {
+    if (!this.#isNew("replies")) return;
+    for (const { spec } of this.#context.policy.byKind("Conntrack")) {
+      for (const name of spec.interfaces) this.#context.groups.use(name, replyProgram);
+    }
   }
 
   #slot(field: Field, rule: FirewallRule, at: Origin): number {

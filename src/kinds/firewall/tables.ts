@@ -72,5 +72,8 @@ export const deviceTable: TableSpec = referencesSpec(xdpFirewallMaps.fw_devices,
 /** The program that sends on and copies what XDP cannot; only where rules ask for that. */
 export const routeProgram = "tc_firewall_ingress";
 
+/** The program that sends answers of this host where rules want replies; only where connections are tracked. */
+export const replyProgram = "tc_firewall_egress";
+
 /** The program that judges by it. */
 export const firewallProgram = "xdp_firewall";
