@@ -359,7 +359,7 @@ __noinline int ct_rule_answered(CT_CONTEXT *ctx, const struct packet *packet, __
 	kind = ct_identify(ctx, packet, &subject);
 	if (kind != CT_SUBJECT_OWN && kind != CT_SUBJECT_ERROR)
 		return 0;
-	entry = fetch(&subject, &step);
+	entry = fetch(&subject.key, subject.tag, &step);
 	if (!entry || is_over(READ_ONCE(entry->seen_ns), step.word, at, bpf_ktime_get_coarse_ns()))
 		return 0;
 	rule_id = READ_ONCE(entry->rule_id);
