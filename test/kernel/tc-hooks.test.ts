@@ -243,7 +243,10 @@ describeKernel("TC programs of another object", () => {
       const next: 0 | 1 = at === 0 ? 1 : 0;
       const options = optionsOf(world.pins, versions[next], sizes[next]);
       const request = JSON.stringify({ options, dieAfter: steps + 1 });
-      const child = spawnSync(process.execPath, ["--import", "tsx", script, request], { encoding: "utf8" });
+      const child = spawnSync(process.execPath, ["--import", "tsx", script], {
+        encoding: "utf8",
+        input: request,
+      });
       killed = child.signal === "SIGKILL";
       if (!killed) expect(child).toMatchObject({ status: 0 });
       expectWhole();

@@ -227,7 +227,10 @@ describeKernel("an upgrade of the datapath", () => {
         options: optionsOf(world.pins, current, sizes[next]),
         dieAfter: steps + 1,
       });
-      const child = spawnSync(process.execPath, ["--import", "tsx", script, request], { encoding: "utf8" });
+      const child = spawnSync(process.execPath, ["--import", "tsx", script], {
+        encoding: "utf8",
+        input: request,
+      });
       killed = child.signal === "SIGKILL";
       if (!killed) expect(child).toMatchObject({ status: 0 });
       expect(world.verdicts()).toEqual(good);
@@ -254,8 +257,9 @@ describeKernel("an upgrade of the datapath", () => {
     const start = (sizes: typeof small, variant = current) => {
       const request = JSON.stringify({ options: optionsOf(world.pins, variant, sizes), dieAfter: 0 });
       const [setpriv, ...less] = ["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin"];
-      return spawnSync(setpriv ?? "", [...less, process.execPath, "--import", "tsx", script, request], {
+      return spawnSync(setpriv ?? "", [...less, process.execPath, "--import", "tsx", script], {
         encoding: "utf8",
+        input: request,
       });
     };
     expect(start(small)).toMatchObject({ status: 0, stderr: "" });
