@@ -5,6 +5,7 @@
  */
 #include <linux/pkt_cls.h>
 
+#include "lib/ct_adopt.h"
 #include "lib/track_tc.h"
 
 /* Types that user space decodes but that no map names. */
@@ -65,20 +66,22 @@ int tc_conntrack_egress(struct __sk_buff *skb)
 }
 
 /*
- * For user space, which runs them over frames of its own: 16 bytes of zeros and then keys of connections. A program
- * each for ending these connections and for taking them over; the return value is how many there were.
+ * For user space, which runs them over frames of its own: 16 bytes of zeros and then what they work on, one behind the
+ * other. The return value is with how many of them something was done.
  */
 #define COMMAND_HEADER_BYTES 16
 
 /**
- * struct command - a walk over the keys of a frame
+ * struct command - a walk over the connections of a frame
  * @skb: the frame
- * @done: connections that were there
+ * @done: those that something was done with
+ * @is_moving: see adopt()
  */
 struct command {
 	struct __sk_buff *skb;
 	__u32 done;
-	__u32 reserved;
+	__u8 is_moving;
+	__u8 reserved[3];
 };
 
 static __always_inline struct connection *find_key(struct command *command, __u32 index,
@@ -110,35 +113,21 @@ static long end_one(__u32 index, struct command *command)
 
 static long adopt_one(__u32 index, struct command *command)
 {
-	struct ct_key key = {};
-	struct connection *entry = find_key(command, index, &key);
-	__u64 word = entry ? READ_ONCE(entry->word) : 0;
-	struct ct_slot *slot;
-	__u32 place;
+	struct ct_carried from = {};
 
-	if (!word || word_tag(word) != tag_of(&key, sizeof(key)) || !state_of(word))
+	if (bpf_skb_load_bytes(command->skb, COMMAND_HEADER_BYTES + index * sizeof(from), &from,
+			       sizeof(from)))
 		return 0;
-	place = READ_ONCE(entry->slot);
-	slot = bpf_map_lookup_elem(&ct_slots, &place);
-	if (slot && slot->tag == word_tag(word))
-		return 0;
-	slot = take_slot(&place);
-	if (!slot)
-		return 0;
-	entry->slot = place;
-	slot->key = key;
-	slot->tag = word_tag(word);
-	command->done++;
+	command->done += adopt(&from, command->is_moving);
 	return 0;
 }
 
-static __always_inline __u32 keys_in(const struct __sk_buff *skb)
+/* How many parts of @size there are behind the header. */
+static __always_inline __u32 parts_in(const struct __sk_buff *skb, __u32 size)
 {
 	__u32 length = skb->len;
 
-	return length < COMMAND_HEADER_BYTES
-		       ? 0
-		       : (length - COMMAND_HEADER_BYTES) / sizeof(struct ct_key);
+	return length < COMMAND_HEADER_BYTES ? 0 : (length - COMMAND_HEADER_BYTES) / size;
 }
 
 /* Ends connections: out of the table, and out of all counts. */
@@ -147,14 +136,13 @@ int tc_conntrack_end(struct __sk_buff *skb)
 {
 	struct command command = { .skb = skb };
 
-	bpf_loop(keys_in(skb), end_one, &command, 0);
+	bpf_loop(parts_in(skb, sizeof(struct ct_key)), end_one, &command, 0);
 	return command.done;
 }
 
 /*
- * After an upgrade: takes over the sweeper's timer, for which the kernel keeps the older program otherwise, and gives
- * a slot to each of these connections that has none, where the table was migrated and the slots were not. Before
- * programs use the new tables.
+ * After an upgrade: takes over the sweeper's timer, for which the kernel keeps the older program otherwise, and
+ * connections of a table that this one replaces. The first byte of the frame is 1 while that table is still in use.
  */
 SEC("tc")
 int tc_conntrack_adopt(struct __sk_buff *skb)
@@ -162,7 +150,8 @@ int tc_conntrack_adopt(struct __sk_buff *skb)
 	struct command command = { .skb = skb };
 
 	set_sweeper();
-	bpf_loop(keys_in(skb), adopt_one, &command, 0);
+	bpf_skb_load_bytes(skb, 0, &command.is_moving, sizeof(command.is_moving));
+	bpf_loop(parts_in(skb, sizeof(struct ct_carried)), adopt_one, &command, 0);
 	return command.done;
 }
 

@@ -118,7 +118,8 @@ function indexOf(key: Uint8Array): number {
   return new DataView(key.buffer, key.byteOffset).getUint32(0, true);
 }
 
-async function convertAll(
+/** Every entry as the new layout has it. Throws `downgrade-refused` if one uses what that lacks. */
+export async function convertAll(
   change: MapChange,
   used: ScannedEntries,
   { generation, reseal }: CarryOptions,

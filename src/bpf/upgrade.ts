@@ -12,6 +12,7 @@ import { join } from "node:path";
 import { generationLayout, type ObjectAbi, offsetOf } from "../abi/index.ts";
 import { bug, PenstockError } from "../base/index.ts";
 import type { RuleIndexSpec, TableSpec } from "../compile/index.ts";
+import { ConnectionMover, connectionKin, connectionTable } from "./connections.ts";
 import { waitForGracePeriod } from "./grace.ts";
 import { findInForce, type InForce, type PinnedLink, withLink } from "./in-force.ts";
 import { KernelTypes } from "./kernel-types.ts";
@@ -88,14 +89,19 @@ class Installation {
     const same = new Set(changes.filter(({ words }) => words.length === 0).map(({ name }) => name));
     // An index says where in its table records stand: it is the same as long as all of both are.
     const kept = changes.filter(({ name }) =>
-      (this.#indexPartsWith(name) ?? [name]).every((n) => same.has(n)),
+      (this.#indexPartsWith(name) ?? connectionKin(name) ?? [name]).every((n) => same.has(n)),
     );
     const sharedMaps = Object.fromEntries(kept.map(({ name, from }) => [name, from]));
     const object = openObjects(objects, { maxEntries, sharedMaps });
     try {
       this.#refuseBlindly(object);
-      const changed = changes.filter(({ name, words }) => words.length > 0 && !this.#isIndex(name));
-      const programs = await this.#putInForce(object, changed);
+      const changed = changes.filter(
+        ({ name, words }) => words.length > 0 && !this.#isIndex(name) && connectionKin(name) === undefined,
+      );
+      const moved = changes.find((change) => change.name === connectionTable && !kept.includes(change));
+      for (const { name, words } of changes)
+        if (connectionKin(name) !== undefined) this.#words.push(...words);
+      const programs = await this.#putInForce(object, changed, moved);
       return { object, programs, changes: this.#words, indexes: this.#indexes };
     } catch (cause) {
       for (const index of this.#indexes.values()) index.close();
@@ -104,26 +110,31 @@ class Installation {
     }
   }
 
-  async #putInForce(object: ObjectSet, changed: readonly MapChange[]) {
+  async #putInForce(object: ObjectSet, changed: readonly MapChange[], moved: MapChange | undefined) {
+    const mover = new ConnectionMover(object.programs);
+    await mover.refuseTooMany(moved);
     const carry = { generation: this.#generation(), reseal: this.#options.reseal };
     for (const change of changed) {
       await copyEntries(change, object.map(change.name), carry);
       this.#words.push(...change.words);
     }
     await this.#openIndexes(object);
+    if (moved !== undefined) await mover.adopt(moved, true);
     this.#observe("filled");
     for (const program of object.programs.values()) for (const map of object.maps.values()) program.bind(map);
     const programs = this.#choosePrograms(object);
     this.#moveLinks(programs);
     const former = this.#inForce.former.filter((map) => this.#isWrittenByPrograms(map));
-    if (changed.length + former.length > 0) await waitForGracePeriod();
+    if (changed.length + former.length > 0 || moved !== undefined) await waitForGracePeriod();
     for (const [name, program] of programs) {
       program.pin(programPinPath(this.#options.pinDirectory, name));
       this.#observe(`pinned program ${name}`);
     }
     const sources = [...changed, ...former.map((map) => this.#compare(map))];
+    if (moved !== undefined) sources.push(moved);
     for (const [name, map] of object.maps) {
-      for (const source of sources) if (source.name === name) await this.#takeOverWritten(source, map, carry);
+      for (const source of sources)
+        if (source.name === name) await this.#takeOverWritten(source, map, { carry, mover });
       this.#pinMap(name, map);
     }
     this.#unpinUnknown(object);
@@ -170,6 +181,7 @@ class Installation {
   /** What programs write, and only until they have all been replaced. Arrays that they write are not known yet. */
   #isWrittenByPrograms(map: BpfMap): boolean {
     if (this.#tableOf(map.name) !== undefined || this.#isIndex(map.name)) return false;
+    if (connectionKin(map.name) !== undefined) return map.name === connectionTable;
     return !beginsAnew(map) && (isCounted(map) || !isArrayMap(map));
   }
 
@@ -264,9 +276,14 @@ class Installation {
     if (before !== undefined) putBehind(link, before);
   }
 
-  async #takeOverWritten(source: MapChange, map: BpfMap, carry: CarryOptions): Promise<void> {
+  async #takeOverWritten(
+    source: MapChange,
+    map: BpfMap,
+    { carry, mover }: { readonly carry: CarryOptions; readonly mover: ConnectionMover },
+  ): Promise<void> {
     if (!this.#isWrittenByPrograms(source.from)) return;
-    if (isCounted(source.from)) await addCounts(source, map);
+    if (source.name === connectionTable) await mover.adopt(source, false);
+    else if (isCounted(source.from)) await addCounts(source, map);
     else await addMissing(source, map, carry);
     this.#observe(`took over ${source.name}`);
   }
