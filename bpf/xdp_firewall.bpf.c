@@ -18,6 +18,7 @@
 #include "lib/event.h"
 #include "lib/reject.h"
 #include "lib/route.h"
+#include "lib/steer.h"
 #include "lib/track.h"
 #include "lib/walk_rules.h"
 
@@ -312,16 +313,25 @@ static __always_inline void report_block(const struct walk *walk)
 	send_event(&walk->packet, &facts);
 }
 
+/* Whether it goes on at another processor if it passes: not where programs at TC have to know what its rule wants. */
+static __always_inline int is_steered(const struct walk *walk)
+{
+	return walk->steering && !walk->route_to && !(walk->carried & CARRIED_FLAG_SLOW);
+}
+
 /*
  * Phase 3: enters the connection that the packet begins, if its rule allows only so many. Here and not behind XDP: of
- * many packets that come at once each is counted before the next is let through. Returns 0, or why it is dropped.
+ * many packets that come at once each is counted before the next is let through. Also if the packet goes on at another
+ * processor, where older kernels do not say which rule let it through. Returns 0, or why it is dropped.
  */
 static __always_inline __u32 count_connection_of(struct scratch *scratch)
 {
 	struct walk *walk = &scratch->walk;
 	struct ct_origin *origin = &scratch->origin;
+	int is_limited = walk->limits.source || walk->limits.rule;
+	int outcome;
 
-	if (!walk->limits.source && !walk->limits.rule)
+	if (!is_limited && !is_steered(walk))
 		return 0;
 	if (walk->state != CONNECTION_STATE_NEW || !origin->settings ||
 	    (scratch->found.word && !scratch->found.begins))
@@ -330,10 +340,13 @@ static __always_inline __u32 count_connection_of(struct scratch *scratch)
 		ct_forget(&scratch->found);
 	origin->rule_id = walk->rule_id;
 	origin->limits = walk->limits;
-	origin->flags = CT_FLAG_COUNTED |
+	origin->flags = (is_limited ? CT_FLAG_COUNTED : 0) |
 			(walk->carried & CARRIED_FLAG_REEVALUATE ? CT_FLAG_REEVALUATE : 0) |
 			(walk->carried & CARRIED_FLAG_SLOW ? CT_FLAG_SLOW : 0);
-	switch (ct_create(&walk->packet, &scratch->found.subject, origin)) {
+	outcome = ct_create(&walk->packet, &scratch->found.subject, origin);
+	if (!is_limited)
+		return 0;
+	switch (outcome) {
 	case CT_OUTCOME_SOURCE_LIMIT:
 		if (walk->block_s) {
 			block_source(&walk->packet, walk->rule_id, walk->block_s);
@@ -408,6 +421,7 @@ static __always_inline int judge(struct xdp_md *ctx, void *chain)
 	if (bound < 0)
 		return drop(walk, FW_REASON_INTERNAL_ERROR);
 	walk->groups = scratch->last.binding.groups;
+	walk->steering = scratch->last.binding.steering;
 	settings_slot = scratch->last.binding.conntrack;
 	walk->state = CONNECTION_STATE_NEW;
 	/* What passes because no document says otherwise is judged again after each commit: one may. */
@@ -420,6 +434,7 @@ static __always_inline int judge(struct xdp_md *ctx, void *chain)
 	if (!walk->packet.family) {
 		walk->packet.family = FW_FAMILY_NON_IP;
 		settings_slot = 0;
+		walk->steering = 0;
 	} else if (is_blocked(&walk->packet)) {
 		return drop(walk, FW_REASON_BLOCKED);
 	}
@@ -448,10 +463,23 @@ static __always_inline int judge(struct xdp_md *ctx, void *chain)
 	return drop(walk, reason_of(walk));
 }
 
+/* Spreads what was judged to pass, and nothing else, over processors. */
+static __always_inline int pass_on(void)
+{
+	__u32 zero = 0;
+	const struct scratch *scratch = bpf_map_lookup_elem(&fw_scratch, &zero);
+
+	if (!scratch || !is_steered(&scratch->walk))
+		return XDP_PASS;
+	return steer(&scratch->walk.packet, scratch->walk.steering, scratch->walk.generation);
+}
+
 SEC("xdp.frags")
 int xdp_firewall(struct xdp_md *ctx)
 {
-	return judge(ctx, &xdp_chain);
+	int action = judge(ctx, &xdp_chain);
+
+	return action == XDP_PASS ? pass_on() : action;
 }
 
 /*

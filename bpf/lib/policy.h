@@ -40,6 +40,8 @@ enum id_space {
 	ID_SPACE_CONNTRACK = 8,
 	/* Slots of fw_routes. */
 	ID_SPACE_ROUTE = 9,
+	/* Slots of fw_steering. */
+	ID_SPACE_STEERING = 10,
 };
 
 struct directory_key {
@@ -66,12 +68,14 @@ KEYED_TABLE(directory, struct directory_key, struct directory_name, text[0], 409
  * @groups: bit i is set if the interface is in the interface group with id i
  * @present: 0 means that no policy applies here (absent)
  * @conntrack: slot of ct_settings; 0 if connections are not tracked here
+ * @steering: slot of fw_steering; 0 if packets go on where they come in
  */
 struct interface_binding {
 	__u64 groups;
 	__u8 present;
 	__u8 conntrack;
-	__u8 reserved[6];
+	__u8 steering;
+	__u8 reserved[5];
 };
 
 /* Written by the agent, read once per packet. Keyed by ifindex: interfaces come and go, so not an array. */

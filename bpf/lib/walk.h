@@ -26,6 +26,7 @@ struct membership {
  * @route_to: slot of the route that it gives the packet; 0 for none
  * @mirror_to: likewise for a copy
  * @limits: how many connections it allows
+ * @steering: slot of the processors among which the interface's packets are spread; 0 for none
  * @block_s: how long a source that would have more is blocked
  * @candidates: the slots that are still to be looked at
  */
@@ -44,7 +45,8 @@ struct walk {
 	__u8 reject;
 	__u8 dscp;
 	__u8 carried;
-	__u8 reserved[2];
+	__u8 steering;
+	__u8 reserved;
 	__u32 rule_id;
 	__u32 mark;
 	__u32 route_to;

@@ -11,7 +11,7 @@ import {
 import type { PenstockError } from "../base/index.ts";
 import type { Attachment, TableSpec } from "../compile/index.ts";
 import { type AttachedProgram, Attachments } from "./attachments.ts";
-import { listInterfaces, type NetworkInterface } from "./interfaces.ts";
+import { listInterfacesAndProcessors, processorCapacities } from "./interfaces.ts";
 import { type FileLock, lockDirectory } from "./lock.ts";
 import { type BpfMap, openPinnedMap } from "./map.ts";
 import type { MapMemory } from "./map-memory.ts";
@@ -128,8 +128,8 @@ export class KernelDatapath<Source extends MapSource = ObjectSet> extends Versio
     return this.#installed.get(name) ?? throwError(pinsIncomplete(this.#pinDirectory, [`program ${name}`]));
   }
 
-  interfaces(): readonly NetworkInterface[] {
-    return listInterfaces();
+  interfaces(): ReturnType<typeof listInterfacesAndProcessors> {
+    return listInterfacesAndProcessors();
   }
 
   attached(): readonly AttachedProgram[] {
@@ -169,6 +169,7 @@ export class KernelDatapath<Source extends MapSource = ObjectSet> extends Versio
  */
 export async function openDatapath(options: DatapathOptions): Promise<KernelDatapath> {
   const { pinDirectory, objects } = options;
+  const maxEntries = { ...ofMaps(objects, processorCapacities()), ...options.maxEntries };
   for (const object of objects) proveLayouts(object);
   const abi = mergeAbis(objects.map((object) => object.abi));
   // Two agents with different run directories could otherwise share the pins, and each other's generations.
@@ -176,7 +177,7 @@ export async function openDatapath(options: DatapathOptions): Promise<KernelData
   try {
     finishPins(pinDirectory);
     new Attachments(pinDirectory, new Map()).dropDead();
-    const { object, programs, changes, indexes } = await installObjects({ ...options, abi });
+    const { object, programs, changes, indexes } = await installObjects({ ...options, maxEntries, abi });
     try {
       const datapath = new KernelDatapath(object, options, programs, { lock, changes, indexes });
       datapath.boundEvents(options.eventsPerSecondMax);
@@ -191,6 +192,15 @@ export async function openDatapath(options: DatapathOptions): Promise<KernelData
     lock.release();
     throw cause;
   }
+}
+
+/** The capacities of maps that the objects have: tests open others than those that ship. */
+function ofMaps(
+  objects: readonly DatapathObject[],
+  capacities: Readonly<Record<string, number>>,
+): Readonly<Record<string, number>> {
+  const has = (name: string) => objects.some(({ abi }) => Object.hasOwn(abi.maps, name));
+  return Object.fromEntries(Object.entries(capacities).filter(([name]) => has(name)));
 }
 
 /**

@@ -14,7 +14,14 @@ export { errnoName } from "./errno.ts";
 export { checkFeatures, type FeatureCheck, type FeatureStatus } from "./features.ts";
 export { type GraceMethod, type GraceOptions, hasMembarrier, waitForGracePeriod } from "./grace.ts";
 export { returnLargeBuffers } from "./heap.ts";
-export { findInterface, listInterfaces, type NetworkInterface } from "./interfaces.ts";
+export {
+  findInterface,
+  listInterfaces,
+  listInterfacesAndProcessors,
+  type NetworkInterface,
+  type NetworkProcessor,
+  processorCapacities,
+} from "./interfaces.ts";
 export { isKernelError } from "./kernel-error.ts";
 export { type AttachableProgram, BpfLink, openPinnedLink } from "./link.ts";
 export {

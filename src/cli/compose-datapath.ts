@@ -7,11 +7,12 @@ import {
   checkIndexRoom,
   datapathObjects,
   type KernelDatapath,
-  listInterfaces,
+  listInterfacesAndProcessors,
   type MapSource,
   missingCapabilities,
   openDatapath,
   openPinnedDatapath,
+  processorCapacities,
 } from "../bpf/index.ts";
 import { appliedTable } from "../compile/index.ts";
 import { capacitiesFor, policyTables } from "../kinds/index.ts";
@@ -66,6 +67,7 @@ export function requireInstalledDatapath(settings: Settings): PinnedDatapath {
 /** A kernel that holds nothing, with the capacity that the configuration gives it. Only for plans. */
 export function emptyDatapath(settings: Settings): Datapath {
   const sizes: Readonly<Record<string, number>> = {
+    ...processorCapacities(),
     ...capacitiesFor(settings.limits),
     [appliedTable.name]: 1,
   };
@@ -90,7 +92,7 @@ export function emptyDatapath(settings: Settings): Datapath {
     endOf: () => 0,
     setEnd: refuse,
     clearCounters: refuse,
-    interfaces: listInterfaces,
+    interfaces: listInterfacesAndProcessors,
     attached: () => [],
     attach: refuse,
     detach: refuse,

@@ -102,6 +102,12 @@ class CompileRun implements CompileContext {
     return 0;
   }
 
+  numbered(space: IdSpace, id: number, origin: Origin): boolean {
+    const isNew = this.#ids.take(space, id);
+    if (isNew) this.#idOrigins.set(`${space} ${id}`, this.origin(origin));
+    return isNew;
+  }
+
   origin(origin: Origin): number {
     return this.#origins.push(origin.document.locate(origin.path)) - 1;
   }
@@ -133,7 +139,16 @@ class CompileRun implements CompileContext {
       }
       const key = new Uint8Array(4);
       new DataView(key.buffer).setUint32(0, binding.interface.index, true);
-      builder.add(key, interfaceBindingCodec.encode({ groups, present: 1, conntrack: binding.conntrack }), 0);
+      builder.add(
+        key,
+        interfaceBindingCodec.encode({
+          groups,
+          present: 1,
+          conntrack: binding.conntrack,
+          steering: binding.steering,
+        }),
+        0,
+      );
     }
   }
 

@@ -32,7 +32,10 @@ export function ruleIdsFor(rulesMax: number): number {
   return rulesMax * 2;
 }
 
-/** Interface groups are bits of a 64-bit word. Id 0 means "none" in every other space. */
+/**
+ * Interface groups are bits of a 64-bit word, and the ids of processors are their numbers. Id 0 means "none" in every
+ * other space.
+ */
 export function idRangesFor(rulesMax: number): Readonly<Record<IdSpace, IdRange>> {
   return {
     rule: { first: 1, last: ruleIdsFor(rulesMax) - 1 },
@@ -40,10 +43,11 @@ export function idRangesFor(rulesMax: number): Readonly<Record<IdSpace, IdRange>
     "address-set": { first: 1, last: 0xffff },
     "interface-group": { first: 0, last: 63 },
     device: { first: 1, last: 0xff },
-    processor: { first: 1, last: 0xfff },
+    processor: { first: 0, last: 0xfff },
     program: { first: 1, last: 0xff },
     conntrack: { first: 1, last: 0xff },
     route: { first: 1, last: 1023 },
+    steering: { first: 1, last: 0xff },
   };
 }
 

@@ -6,6 +6,14 @@ import { compareText } from "../base/index.ts";
 export interface HostInterface {
   readonly name: string;
   readonly index: number;
+  /** Of the host, those that are online; absent where nobody knows. */
+  readonly processors?: readonly Processor[];
+}
+
+export interface Processor {
+  readonly number: number;
+  /** Whether its memory is where the interface is: of all if the host has no such places. */
+  readonly isNear: boolean;
 }
 
 export type AttachMode = "native" | "generic" | "auto";
@@ -33,6 +41,8 @@ export interface InterfaceBinding {
   readonly groups: readonly string[];
   /** The slot of the settings by which connections are tracked; 0 if they are not. */
   readonly conntrack: number;
+  /** The slot of the processors among which its packets are spread; 0 for none. */
+  readonly steering: number;
 }
 
 interface Group {
@@ -76,6 +86,7 @@ export class InterfaceGroups {
   readonly #groups = new Map<string, Group>();
   readonly #uses = new Map<string, Set<string>>();
   readonly #tracked = new Map<number, Tracking>();
+  readonly #steered = new Map<number, { readonly slot: number; readonly by: string }>();
   readonly #trackedPatterns: string[] = [];
 
   constructor(host: readonly HostInterface[]) {
@@ -149,11 +160,19 @@ export class InterfaceGroups {
     );
   }
 
+  /** Notes that an interface's packets are spread. Returns the document that says so already, if it is another one. */
+  steer(index: number, steering: { readonly slot: number; readonly by: string }): string | undefined {
+    const other = this.#steered.get(index);
+    if (other !== undefined && other.by !== steering.by) return other.by;
+    this.#steered.set(index, steering);
+    return undefined;
+  }
+
   /** For each interface that needs a program or is tracked: what applies there, by all groups that hold it. */
   bindings(): InterfaceBinding[] {
     const found = new Map<
       number,
-      { interface: HostInterface; groups: string[]; conntrack: number; needed: boolean }
+      { interface: HostInterface; groups: string[]; conntrack: number; steering: number; needed: boolean }
     >();
     for (const [name, programs] of [...this.#uses].sort(([a], [b]) => compareText(a, b))) {
       for (const member of this.#groups.get(name)?.members ?? []) {
@@ -162,6 +181,7 @@ export class InterfaceGroups {
           interface: member,
           groups: [],
           conntrack,
+          steering: this.#steered.get(member.index)?.slot ?? 0,
           needed: conntrack !== 0,
         };
         binding.groups.push(name);

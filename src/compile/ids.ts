@@ -48,7 +48,16 @@ export class IdAllocator {
     return id;
   }
 
-  /** All ids that were given out by `assign`, in the order of space and id. */
+  /** Notes that an id is in use which is a number that others gave, and its own name; false if that is known. */
+  take(space: IdSpace, id: number): boolean {
+    const used = mapOf(this.#used, space);
+    const name = String(id);
+    if (used.has(name)) return false;
+    used.set(name, id);
+    return true;
+  }
+
+  /** All ids that were given out by `assign` and noted by `take`, in the order of space and id. */
   used(): KnownId[] {
     const all: KnownId[] = [];
     for (const [space, names] of this.#used) for (const [name, id] of names) all.push({ space, id, name });

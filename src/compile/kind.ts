@@ -26,6 +26,8 @@ export interface CompileContext {
   table(spec: TableSpec): PackedTableBuilder;
   /** The id of a name; 0 and a finding if there is none left. */
   id(space: IdSpace, name: string, origin: Origin): number;
+  /** Notes that an entry's key is a number that others gave, that of a processor; false if that is noted already. */
+  numbered(space: IdSpace, id: number, origin: Origin): boolean;
   /** A number for `origin` that entries carry. */
   origin(origin: Origin): number;
   /** Notes that the documents mean something else from `instant` on, in milliseconds since the epoch. */

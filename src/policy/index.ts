@@ -28,6 +28,7 @@ export type {
   FirewallRule,
   FirewallSpec,
   FirewallState,
+  FirewallSteering,
   FirewallVlan,
 } from "./generated/firewall.ts";
 export type { InterfaceGroup, InterfaceGroupSpec } from "./generated/interface-group.ts";

@@ -939,6 +939,8 @@ export interface InterfaceBinding {
   readonly present: number;
   /** Bytes 9 to 9: uint8. */
   readonly conntrack: number;
+  /** Bytes 10 to 10: uint8. */
+  readonly steering: number;
 }
 
 export const interfaceBindingLayout = {
@@ -948,7 +950,8 @@ export const interfaceBindingLayout = {
     { name: "groups", offset: 0, size: 8, type: { kind: "uint", bits: 64, bigEndian: false } },
     { name: "present", offset: 8, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
     { name: "conntrack", offset: 9, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
-    { name: "reserved", offset: 10, size: 6, type: { kind: "bytes", length: 6 }, padding: true },
+    { name: "steering", offset: 10, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "reserved", offset: 11, size: 5, type: { kind: "bytes", length: 5 }, padding: true },
   ],
 } as const satisfies StructLayout;
 
@@ -957,11 +960,13 @@ export const interfaceBindingCodec: StructCodec<InterfaceBinding> = defineCodec<
     fields.groups.write(bytes, at, value.groups);
     fields.present.write(bytes, at, value.present);
     fields.conntrack.write(bytes, at, value.conntrack);
+    fields.steering.write(bytes, at, value.steering);
   },
   read: (bytes, at) => ({
     groups: fields.groups.read(bytes, at),
     present: fields.present.read(bytes, at),
     conntrack: fields.conntrack.read(bytes, at),
+    steering: fields.steering.read(bytes, at),
   }),
 }));
 

@@ -278,5 +278,5 @@ export const tcConntrackAbi = {
   ],
   maps: tcConntrackMaps,
   programs: tcConntrackPrograms,
-  layoutDigest: "2be9752e6628739aec48406f6f08c9b0f7ed6cbabfe695d4a81fae36bd67c795",
+  layoutDigest: "e1e3bf2c526090166e5338e13856ee63834c594bdb094952d87755fcb1699b09",
 } as const satisfies GeneratedAbi;

@@ -110,5 +110,5 @@ export const tcFirewallAbi = {
   ],
   maps: tcFirewallMaps,
   programs: tcFirewallPrograms,
-  layoutDigest: "f982b16366b1a56149a00edfe0bcb29e2bcace469dc0e4c2ba601ab30378a412",
+  layoutDigest: "c9d7028fd8d3660fd3c80ee29315c0d02094d7ecc6bbbabcf9ba98e55474ac0d",
 } as const satisfies GeneratedAbi;

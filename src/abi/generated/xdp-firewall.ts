@@ -421,6 +421,7 @@ export const IdSpace = {
   program: 7,
   conntrack: 8,
   route: 9,
+  steering: 10,
 } as const;
 
 export type IdSpace = keyof typeof IdSpace;
@@ -436,6 +437,7 @@ export const idSpaceNames: Readonly<Record<number, IdSpace>> = {
   7: "program",
   8: "conntrack",
   9: "route",
+  10: "steering",
 };
 
 export const idSpaceEnum = { name: "id_space", values: IdSpace } as const satisfies EnumLayout;
@@ -1228,6 +1230,63 @@ export const fwSettingsCodec: StructCodec<FwSettings> = defineCodec<FwSettings>(
   }),
 }));
 
+/** struct fw_steering, 516 bytes. */
+export interface FwSteering {
+  /** Bytes 0 to 1: uint16. */
+  readonly count: number;
+  /** Bytes 4 to 515: uint16[256]. */
+  readonly cpus: readonly number[];
+}
+
+export const fwSteeringLayout = {
+  name: "fw_steering",
+  size: 516,
+  fields: [
+    { name: "count", offset: 0, size: 2, type: { kind: "uint", bits: 16, bigEndian: false } },
+    { name: "reserved", offset: 2, size: 2, type: { kind: "uint", bits: 16, bigEndian: false }, padding: true },
+    { name: "cpus", offset: 4, size: 512, type: { kind: "array", element: { kind: "uint", bits: 16, bigEndian: false }, count: 256 } },
+  ],
+} as const satisfies StructLayout;
+
+export const fwSteeringCodec: StructCodec<FwSteering> = defineCodec<FwSteering>(fwSteeringLayout, (fields) => ({
+  write(bytes, at, value) {
+    fields.count.write(bytes, at, value.count);
+    fields.cpus.write(bytes, at, value.cpus);
+  },
+  read: (bytes, at) => ({
+    count: fields.count.read(bytes, at),
+    cpus: fields.cpus.read(bytes, at),
+  }),
+}));
+
+/** struct fw_steering_value, 1040 bytes. */
+export interface FwSteeringValue {
+  /** Bytes 0 to 7: uint64. */
+  readonly version: bigint;
+  /** Bytes 8 to 1039: struct fw_steering[2]. */
+  readonly side: readonly [FwSteering, FwSteering];
+}
+
+export const fwSteeringValueLayout = {
+  name: "fw_steering_value",
+  size: 1040,
+  fields: [
+    { name: "version", offset: 0, size: 8, type: { kind: "uint", bits: 64, bigEndian: false } },
+    { name: "side", offset: 8, size: 1032, type: { kind: "array", element: { kind: "struct", layout: fwSteeringLayout }, count: 2 } },
+  ],
+} as const satisfies StructLayout;
+
+export const fwSteeringValueCodec: StructCodec<FwSteeringValue> = defineCodec<FwSteeringValue>(fwSteeringValueLayout, (fields) => ({
+  write(bytes, at, value) {
+    fields.version.write(bytes, at, value.version);
+    fields.side.write(bytes, at, value.side);
+  },
+  read: (bytes, at) => ({
+    version: fields.version.read(bytes, at),
+    side: fields.side.read(bytes, at),
+  }),
+}));
+
 /** struct index_chunk, 256 bytes. */
 export interface IndexChunk {
   /** Bytes 0 to 255: uint32[64]. */
@@ -1655,6 +1714,8 @@ export interface Walk {
   readonly dscp: number;
   /** Bytes 161 to 161: uint8. */
   readonly carried: number;
+  /** Bytes 162 to 162: uint8. */
+  readonly steering: number;
   /** Bytes 164 to 167: uint32. */
   readonly ruleId: number;
   /** Bytes 168 to 171: uint32. */
@@ -1689,7 +1750,8 @@ export const walkLayout = {
     { name: "reject", offset: 159, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
     { name: "dscp", offset: 160, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
     { name: "carried", offset: 161, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
-    { name: "reserved", offset: 162, size: 2, type: { kind: "bytes", length: 2 }, padding: true },
+    { name: "steering", offset: 162, size: 1, type: { kind: "uint", bits: 8, bigEndian: false } },
+    { name: "reserved", offset: 163, size: 1, type: { kind: "uint", bits: 8, bigEndian: false }, padding: true },
     { name: "ruleId", offset: 164, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
     { name: "mark", offset: 168, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
     { name: "routeTo", offset: 172, size: 4, type: { kind: "uint", bits: 32, bigEndian: false } },
@@ -1716,6 +1778,7 @@ export const walkCodec: StructCodec<Walk> = defineCodec<Walk>(walkLayout, (field
     fields.reject.write(bytes, at, value.reject);
     fields.dscp.write(bytes, at, value.dscp);
     fields.carried.write(bytes, at, value.carried);
+    fields.steering.write(bytes, at, value.steering);
     fields.ruleId.write(bytes, at, value.ruleId);
     fields.mark.write(bytes, at, value.mark);
     fields.routeTo.write(bytes, at, value.routeTo);
@@ -1739,6 +1802,7 @@ export const walkCodec: StructCodec<Walk> = defineCodec<Walk>(walkLayout, (field
     reject: fields.reject.read(bytes, at),
     dscp: fields.dscp.read(bytes, at),
     carried: fields.carried.read(bytes, at),
+    steering: fields.steering.read(bytes, at),
     ruleId: fields.ruleId.read(bytes, at),
     mark: fields.mark.read(bytes, at),
     routeTo: fields.routeTo.read(bytes, at),
@@ -1842,6 +1906,16 @@ export const xdpFirewallMaps = {
     flags: 0,
     keyType: { kind: "uint", bits: 32, bigEndian: false },
     valueType: { kind: "uint", bits: 64, bigEndian: false },
+  },
+  fw_cpus: {
+    name: "fw_cpus",
+    type: 16,
+    keySize: 4,
+    valueSize: 4,
+    maxEntries: 1,
+    flags: 0,
+    keyType: { kind: "uint", bits: 32, bigEndian: false },
+    valueType: { kind: "uint", bits: 32, bigEndian: false },
   },
   fw_devices: sharedMaps.fw_devices,
   fw_index_any: {
@@ -1957,6 +2031,16 @@ export const xdpFirewallMaps = {
     keyType: { kind: "uint", bits: 32, bigEndian: false },
     value: fwSettingsLayout,
   },
+  fw_steering: {
+    name: "fw_steering",
+    type: 2,
+    keySize: 4,
+    valueSize: 1040,
+    maxEntries: 256,
+    flags: 1024,
+    keyType: { kind: "uint", bits: 32, bigEndian: false },
+    value: fwSteeringValueLayout,
+  },
   generation: sharedMaps.generation,
   interfaces: sharedMaps.interfaces,
   rule_counters: sharedMaps.rule_counters,
@@ -2034,6 +2118,8 @@ export const xdpFirewallAbi = {
     fwRuleLayout,
     fwRulesValueLayout,
     fwSettingsLayout,
+    fwSteeringLayout,
+    fwSteeringValueLayout,
     generationLayout,
     indexChunkLayout,
     indexEntriesLayout,
@@ -2073,5 +2159,5 @@ export const xdpFirewallAbi = {
   ],
   maps: xdpFirewallMaps,
   programs: xdpFirewallPrograms,
-  layoutDigest: "4f10d839771603989d1fcb939b73c5dac30d47f5f9265f6faad3b89d883c165d",
+  layoutDigest: "bafd49ac2ef0ac1f2c1f350e9d17f7a4086a3840a9d381db6f587a69fc0f5197",
 } as const satisfies GeneratedAbi;

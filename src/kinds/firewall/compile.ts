@@ -10,6 +10,7 @@ import { expiryOf, isExpired } from "./expiry.ts";
 import { allProtocols, compileMatch } from "./matches.ts";
 import { reportUntracked } from "./needs-conntrack.ts";
 import { RouteCompiler } from "./routes.ts";
+import { compileSteering } from "./steering.ts";
 import { firewallProgram, routeProgram, ruleTable } from "./tables.ts";
 import { reportUnknownInterface } from "./unknown-interface.ts";
 
@@ -59,6 +60,7 @@ class DocumentCompiler {
       groups |= 1n << BigInt(context.id("interface-group", group, at));
     });
     this.#groups = groups;
+    compileSteering(context, document);
   }
 
   addRules(): void {

@@ -3,7 +3,15 @@ import type { KindDefinition } from "../../compile/index.ts";
 import { compileFirewalls } from "./compile.ts";
 import { describeRule } from "./describe.ts";
 import { describeRouteEntry } from "./routes-describe.ts";
-import { deviceTable, replyRouteTable, routeTable, ruleTable } from "./tables.ts";
+import { describeSteeringEntry } from "./steering.ts";
+import {
+  deviceTable,
+  processorTable,
+  replyRouteTable,
+  routeTable,
+  ruleTable,
+  steeringTable,
+} from "./tables.ts";
 
 export {
   type ConnectionLimits,
@@ -22,11 +30,11 @@ export { protocolName, protocolNumbers } from "./protocols.ts";
 /** See schema/firewall.schema.json and docs/kinds/firewall.md. */
 export const firewallKind: KindDefinition = {
   kind: "Firewall",
-  tables: [ruleTable, routeTable, replyRouteTable, deviceTable],
+  tables: [ruleTable, routeTable, replyRouteTable, deviceTable, steeringTable, processorTable],
   compile: compileFirewalls,
   describe(table, key, payload, names) {
-    return table === ruleTable.name
-      ? describeRule(payload, names)
-      : describeRouteEntry({ table, key, payload }, names);
+    if (table === ruleTable.name) return describeRule(payload, names);
+    const entry = { table, key, payload };
+    return describeSteeringEntry(entry, names) ?? describeRouteEntry(entry, names);
   },
 };

@@ -69,6 +69,15 @@ export const replyRouteTable: TableSpec = tableSpec(xdpFirewallMaps.fw_reply_rou
 /** Interfaces that XDP sends to. */
 export const deviceTable: TableSpec = referencesSpec(xdpFirewallMaps.fw_devices, "device");
 
+/** Processors among which packets are spread, by slot. */
+export const steeringTable: TableSpec = tableSpec(xdpFirewallMaps.fw_steering, {
+  shape: "slots",
+  presence: "count",
+});
+
+/** The queues of processors, by their numbers. */
+export const processorTable: TableSpec = referencesSpec(xdpFirewallMaps.fw_cpus, "processor");
+
 /** The program that sends on and copies what XDP cannot; only where rules ask for that. */
 export const routeProgram = "tc_firewall_ingress";
 

@@ -19,11 +19,13 @@ export const interfaceGroupKind: KindDefinition = {
 
 function describeBinding(key: Uint8Array, payload: Uint8Array, names: Names): EntryText {
   const index = new DataView(key.buffer, key.byteOffset).getUint32(0, true);
-  const { groups } = interfaceBindingCodec.decode(payload);
+  const { groups, steering } = interfaceBindingCodec.decode(payload);
   const members: string[] = [];
   for (let id = 0; id < 64; id++) {
     if ((groups >> BigInt(id)) & 1n) members.push(names.nameOf("interface-group", id) ?? `group ${id}`);
   }
   const name = names.interfaceName(index) ?? `with index ${index}`;
-  return { subject: `interface ${name}`, detail: `in ${members.join(", ")}` };
+  const spread =
+    steering === 0 ? "" : `, spread by ${names.nameOf("steering", steering) ?? `slot ${steering}`}`;
+  return { subject: `interface ${name}`, detail: `in ${members.join(", ")}${spread}` };
 }

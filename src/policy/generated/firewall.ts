@@ -138,6 +138,7 @@ export interface FirewallSpec {
    * The verdict for frames that carry neither IPv4 nor IPv6, ARP among them. Documents that share an interface must agree; pass if none says anything.
    */
   readonly nonIp?: "pass" | "drop";
+  readonly steering?: FirewallSteering;
   /**
    * What a commit means for connections that the document has let through. reevaluate: the next packet of each, in its original direction, meets the rules as if it began today. keep: they go on until they end.
    */
@@ -148,6 +149,15 @@ export interface FirewallSpec {
    * @maxItems 65535
    */
   readonly rules: readonly FirewallRule[];
+}
+/**
+ * At which processors packets that pass go on, by flow.
+ */
+export interface FirewallSteering {
+  /**
+   * all: every processor that is online. local: those of the node of memory where the interface is. Or their numbers.
+   */
+  readonly cpus: ("all" | "local") | readonly number[];
 }
 /**
  * One rule: what it matches and what happens then.
