@@ -1,7 +1,7 @@
 // Two policies that differ in everything that a transaction can change, chosen by a seed: rules come, go, change and
-// move; sets come, go and change, with prefixes inside of each other; interfaces are bound and let go; what goes
-// frees ids for what comes.
-import type { AddressSet, Firewall, FirewallRule } from "../src/policy/index.ts";
+// move; sets come, go and change, with prefixes inside of each other; interfaces are bound and let go; connections are
+// tracked with other timeouts and elsewhere; routes come and go; what goes frees ids for what comes.
+import type { AddressSet, Conntrack, Firewall, FirewallRule } from "../src/policy/index.ts";
 import type { Random } from "./random.ts";
 
 /** Interfaces of the host: under both policies, under the old one, under the new one. */
@@ -26,6 +26,7 @@ export function choosePolicies(random: Random): PolicyPair {
     return filesOf([
       addressSet("office", nested(random)),
       addressSet(set, nested(random)),
+      conntrack(`track-${random.below(2)}`, [interfaceNames.both, interfaceNames[side]], random),
       firewall("edge", [interfaceNames.both], rules(own, set)),
       firewall(`inner-${side}`, [interfaceNames[side]], rules(own.slice(0, 2), set)),
     ]);
@@ -53,7 +54,25 @@ function chooseRule(random: Random, name: string, sets: readonly string[]): Fire
   const source = { sets: random.take(sets, 1 + random.below(2)), not: random.below(3) === 0 };
   const destinationPorts = random.take(ports, 1 + random.below(3));
   const protocol = random.below(2) === 0 ? "tcp" : "udp";
-  return { name, action, match: { source, protocol, destinationPorts } };
+  const match = { source, protocol, destinationPorts } as const;
+  return { name, action, match, ...(action === "pass" && chooseActions(random)) };
+}
+
+/** Where packets go, and how many connections there may be. */
+function chooseActions(random: Random): Partial<FirewallRule> {
+  const ways = Object.values(interfaceNames);
+  const way = () => ({ interface: ways[random.below(ways.length)] ?? interfaceNames.both });
+  const nextHop = [`192.0.2.${1 + random.below(3)}`];
+  return {
+    ...(random.below(3) === 0 && { routeTo: { ...way(), nextHop } }),
+    ...(random.below(4) === 0 && { dupTo: way() }),
+    ...(random.below(3) === 0 && { limits: { connectionsPerSource: 1 + random.below(9) } }),
+  };
+}
+
+function conntrack(name: string, interfaces: readonly string[], random: Random): Conntrack {
+  const timeouts = { udp: { new: `${10 + random.below(50)}s` } };
+  return { apiVersion, kind: "Conntrack", metadata: { name }, spec: { interfaces, timeouts } };
 }
 
 function addressSet(name: string, prefixes: readonly string[]): AddressSet {
@@ -64,7 +83,7 @@ function firewall(name: string, interfaces: readonly string[], rules: readonly F
   return { apiVersion, kind: "Firewall", metadata: { name }, spec: { interfaces, rules } };
 }
 
-function filesOf(documents: readonly (AddressSet | Firewall)[]): Record<string, string> {
+function filesOf(documents: readonly (AddressSet | Conntrack | Firewall)[]): Record<string, string> {
   return Object.fromEntries(
     documents.map((document) => [`policies/${document.metadata.name}.json`, JSON.stringify(document)]),
   );

@@ -97,21 +97,18 @@ struct walk_context {
 	struct walk *walk;
 };
 
-/* Units that one step of the walk looks at in vain, at most: a step more costs a call. */
-#define VAIN_UNITS 2
-
 /* One candidate, and the way to it; returns 1 to end the walk. */
 static __maybe_unused long visit_candidate(__u32 step __maybe_unused, struct walk_context *context)
 {
 	struct walk *walk = context->walk;
 	__u32 slot = 0;
-	int found = take_candidate(&walk->candidates, &slot);
+	int more = 1, found = take_candidate(&walk->candidates, &slot);
 
-#pragma unroll
-	for (int i = 0; i < VAIN_UNITS; i++) {
-		if (found)
-			break;
-		if (!next_unit(&walk->candidates))
+	if (!found) {
+		more = next_unit(&walk->candidates);
+		/* The compiler knows that this is 0 or 1 and calculates with it; the verifier does not. */
+		barrier_var(more);
+		if (!more)
 			return 1;
 		found = take_candidate(&walk->candidates, &slot);
 	}
