@@ -2,7 +2,7 @@
 // docs/behaviours.md lists all of them with the tests that hold them.
 import { beforeAll, describe, expect, test } from "vitest";
 import { describeKernel } from "../fixtures/kernel-gate.ts";
-import { icmp, ipv4, udp } from "../fixtures/packets.ts";
+import { icmp, ipv4, tcp, udp } from "../fixtures/packets.ts";
 import { clientAddress, EdgeWorld, edge, hostAddress } from "./edge-world.ts";
 
 const tcpTo = (ports: string) => `match: { protocol: tcp, destinationPorts: [${ports}] }`;
@@ -64,6 +64,63 @@ describeKernel("a firewall", () => {
       expect([await reaches(8080), await reaches6(8080)]).toEqual(["open", "open"]);
       expect(await world.client.ask(hostAddress.v4, 5353)).toBe("done");
       expect((await world.counters())["edge/seen"]).toBeGreaterThan(0);
+    });
+  });
+
+  describe("with rules for tags, and rules that tell of packets", () => {
+    beforeAll(() =>
+      world.apply(
+        edge(
+          "pass",
+          "{ name: tag-100, action: drop, match: { vlan: 100, protocol: udp } }",
+          "{ name: untagged, action: drop, match: { vlan: none, protocol: udp, destinationPorts: [4000] } }",
+          `{ name: told, action: drop, log: true, ${tcpTo("7777")} }`,
+        ),
+      ),
+    );
+
+    const datagram = (destinationPort: number) =>
+      ipv4({ source: clientAddress.v4, destination: hostAddress.v4 }, udp({ destinationPort }));
+
+    test("tells tagged frames from untagged ones", async () => {
+      const before = await world.counters();
+      world.send(datagram(4000));
+      world.send(datagram(4000), { tags: [{ vid: 100 }] });
+      world.send(datagram(4000), { tags: [{ vid: 101 }] });
+      world.send(datagram(5353));
+      await expect
+        .poll(async () => {
+          const after = await world.counters();
+          return ["edge/tag-100", "edge/untagged"].map((name) => (after[name] ?? 0) - (before[name] ?? 0));
+        })
+        .toEqual([1, 1]);
+    });
+
+    test("tells of each packet of a burst, at once", async () => {
+      const follower = world.host.start("events", "--follow", "-n", "0", "-o", "json");
+      await expect
+        .poll(async () => {
+          await reaches(7777);
+          return follower.out.includes("edge/told");
+        })
+        .toBe(true);
+      const before = follower.out.split("\n").length;
+      for (let sourcePort = 1000; sourcePort < 1040; sourcePort++)
+        world.send(
+          ipv4(
+            { source: clientAddress.v4, destination: hostAddress.v4 },
+            tcp({ sourcePort, destinationPort: 7777, flags: 2 }),
+          ),
+        );
+      await expect.poll(() => follower.out.split("\n").length - before).toBeGreaterThanOrEqual(40);
+      const last = JSON.parse(follower.out.trim().split("\n").at(-1) ?? "{}");
+      expect(last).toMatchObject({
+        verdict: "drop",
+        rule: "edge/told",
+        reason: "rule-drop",
+        interface: "eth0",
+      });
+      await follower.stop();
     });
   });
 
