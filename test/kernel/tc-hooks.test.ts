@@ -20,6 +20,7 @@ import { FaultyDatapath } from "../fixtures/faulty-datapath.ts";
 import { firewall, policyOf } from "../fixtures/firewall-documents.ts";
 import { giveAddresses, hookPrograms, readSights, sendOne, withHooks } from "../fixtures/hooks-world.ts";
 import { describeKernel, makePinDirectory } from "../fixtures/kernel-gate.ts";
+import { stepAfter } from "../fixtures/steps.ts";
 import { planDocuments } from "../fixtures/test-datapath.ts";
 import { current, optionsOf, small, World } from "../fixtures/upgrade-world.ts";
 
@@ -239,10 +240,11 @@ describeKernel("TC programs of another object", () => {
       expect(sights.map(({ turn }) => turn - 4 * packets)).toEqual([-2, -1, 0, -3]);
     };
     let steps = 0;
-    for (let at: 0 | 1 = 0, killed = true; killed; steps++) {
+    let dieAfter = 1;
+    for (let at: 0 | 1 = 0, killed = true; killed; steps++, dieAfter = stepAfter(dieAfter)) {
       const next: 0 | 1 = at === 0 ? 1 : 0;
       const options = optionsOf(world.pins, versions[next], sizes[next]);
-      const request = JSON.stringify({ options, dieAfter: steps + 1 });
+      const request = JSON.stringify({ options, dieAfter });
       const child = spawnSync(process.execPath, ["--import", "tsx", script], {
         encoding: "utf8",
         input: request,
@@ -257,7 +259,7 @@ describeKernel("TC programs of another object", () => {
       });
       expectWhole();
     }
-    expect(steps).toBeGreaterThan(20);
+    expect(steps).toBeGreaterThan(12);
     const { abi } = versions[0];
     const pins = Object.keys(abi.maps).length + abi.programs.length + 2 * (1 + hookPrograms.length);
     expect(listPins(world.pins)).toHaveLength(pins);
@@ -266,7 +268,9 @@ describeKernel("TC programs of another object", () => {
   it("go on after a failure at any step of an upgrade", { timeout: 240_000 }, async () => {
     const versions = [withHooks(), withHooks(["REBUILT"])] as const;
     const world = await makeWorld(hookPrograms);
-    for (let failAt = 1, failed = true; failed; failAt++) {
+    let round = 0;
+    for (let failAt = 1, failed = true; failed; failAt = stepAfter(failAt)) {
+      const version = versions[round++ % 2 === 0 ? 1 : 0];
       const before = world.running();
       let step = 0;
       let last = "";
@@ -274,7 +278,7 @@ describeKernel("TC programs of another object", () => {
         last = name;
         if (++step === failAt) throw new Error("planned");
       };
-      const options = { ...optionsOf(world.pins, versions[failAt % 2 === 0 ? 0 : 1], small), observe };
+      const options = { ...optionsOf(world.pins, version, small), observe };
       failed = await openDatapath(options)
         .then(
           (datapath) => void datapath.close(),
@@ -283,8 +287,8 @@ describeKernel("TC programs of another object", () => {
         .then(() => step >= failAt);
       if (failed && last.startsWith("moved link")) expect(world.running()).toEqual(before);
       sendOne(world.namespace);
-      expect(readSights(world.pins).map(({ packets }) => packets)).toEqual([failAt, failAt, failAt, failAt]);
-      await world.upgrade(versions[failAt % 2 === 0 ? 0 : 1]);
+      expect(readSights(world.pins).map(({ packets }) => packets)).toEqual([round, round, round, round]);
+      await world.upgrade(version);
     }
   });
 });

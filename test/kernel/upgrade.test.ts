@@ -16,6 +16,7 @@ import { firewall, policyOf } from "../fixtures/firewall-documents.ts";
 import { buildVariant, laterEdits, payloadOf, rebuiltEdits } from "../fixtures/firewall-variants.ts";
 import { describeKernel } from "../fixtures/kernel-gate.ts";
 import type { TestNamespace } from "../fixtures/network-namespace.ts";
+import { stepAfter } from "../fixtures/steps.ts";
 import { current, officePolicy, optionsOf, small, World } from "../fixtures/upgrade-world.ts";
 
 describeKernel("an upgrade of the datapath", () => {
@@ -175,7 +176,7 @@ describeKernel("an upgrade of the datapath", () => {
     const world = await new World().install();
     const before = await world.with(current, small, (datapath) => world.view(datapath));
     let passed = 0;
-    for (let failAt = 1, ended = false; !ended; failAt++) {
+    for (let failAt = 1, ended = false; !ended; failAt = stepAfter(failAt)) {
       ended = true;
       for (const [target, other] of [
         [later(), later()],
@@ -221,11 +222,12 @@ describeKernel("an upgrade of the datapath", () => {
     const before = await world.with(current, sizes[0], (datapath) => world.view(datapath));
     let steps = 0;
     let passed = 0;
-    for (let at: 0 | 1 = 0, killed = true; killed; steps++) {
+    let dieAfter = 1;
+    for (let at: 0 | 1 = 0, killed = true; killed; steps++, dieAfter = stepAfter(dieAfter)) {
       const next: 0 | 1 = at === 0 ? 1 : 0;
       const request = JSON.stringify({
         options: optionsOf(world.pins, current, sizes[next]),
-        dieAfter: steps + 1,
+        dieAfter,
       });
       const child = spawnSync(process.execPath, ["--import", "tsx", script], {
         encoding: "utf8",
