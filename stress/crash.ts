@@ -185,7 +185,7 @@ class Sweep {
   }
 }
 
-/** The same programs for an older instruction set: others to the kernel, with the same maps. */
+/** The same programs for a newer instruction set: others to the kernel, with the same maps. */
 function buildAnother(folder: string): string {
   for (const { path } of datapathObjects(folder)) buildObject(path);
   return folder;
@@ -199,7 +199,8 @@ function buildObject(output: string): void {
     "-g",
     "-target",
     "bpf",
-    "-mcpu=v2",
+    "-mcpu=v4",
+    "-fno-strict-aliasing",
     `-I${source}`,
     `-I/usr/include/${machine}-linux-gnu`,
   ];

@@ -12,7 +12,7 @@ describeKernel("an agent that is killed with SIGKILL", () => {
       seconds: undefined,
       packets: undefined,
       seed: 4,
-      every: 24,
+      every: 48,
       recoverFrom: [0.5],
       signal: new AbortController().signal,
       progress: undefined,
