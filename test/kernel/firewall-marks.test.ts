@@ -73,7 +73,7 @@ describeKernel("a packet that a rule lets through", () => {
           packets: 1,
           mark: 0xdeadbeef,
           ruleId: ruleIds.get("edge/voice"),
-          flags: CarriedFlag.mark | CarriedFlag.dscp,
+          flags: CarriedFlag.mark | CarriedFlag.dscp | CarriedFlag.slow | CarriedFlag.reevaluate,
           dscp: 46,
           tos: (46 << 2) | 3,
         });
@@ -81,13 +81,19 @@ describeKernel("a packet that a rule lets through", () => {
 
       it("has the rule's id alone where the rule sets nothing", async () => {
         const { arrival, ruleIds } = await arriveBehind(mode, [{ name: "plain" }]);
-        const nothing = { packets: 1, mark: 0, flags: 0, dscp: 0, tos: (8 << 2) | 3 };
+        const nothing = { packets: 1, mark: 0, flags: CarriedFlag.reevaluate, dscp: 0, tos: (8 << 2) | 3 };
         expect(arrival).toEqual({ ...nothing, ruleId: ruleIds.get("edge/plain") });
       });
 
       it("has nothing by default", async () => {
         const { arrival } = await arriveBehind(mode, [{ action: "drop", match: { protocol: "tcp" } }]);
-        expect(arrival).toMatchObject({ packets: 1, mark: 0, ruleId: 0, flags: 0, tos: (8 << 2) | 3 });
+        expect(arrival).toMatchObject({
+          packets: 1,
+          mark: 0,
+          ruleId: 0,
+          flags: CarriedFlag.reevaluate,
+          tos: (8 << 2) | 3,
+        });
       });
     });
   }

@@ -157,13 +157,13 @@ describeKernel("xdp_firewall", () => {
   });
 
   it("drops, and counts as an internal error, what another key's entry would have let through", async () => {
-    await apply(firewall("edge", []));
+    // Each processor remembers what an interface's entry says at a generation: nobody has asked at this one yet.
+    await apply(firewall("unasked", []));
     const map = datapath.object.map("interfaces");
     const key = new Uint8Array(4);
     new DataView(key.buffer).setUint32(0, ifindex, true);
     const value = map.lookup(key);
     if (value === undefined) throw new Error("no binding");
-    expect(send(packets.web)).toBe(xdpPass);
     const foreign = Uint8Array.from(value);
     // The sums of both sides.
     for (const at of [8, 12]) foreign[at] = (foreign[at] ?? 0) ^ 1;

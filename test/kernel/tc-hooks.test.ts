@@ -259,7 +259,7 @@ describeKernel("TC programs of another object", () => {
       });
       expectWhole();
     }
-    expect(steps).toBeGreaterThan(8);
+    expect(steps).toBeGreaterThan(6);
     const { abi } = versions[0];
     const pins = Object.keys(abi.maps).length + abi.programs.length + 2 * (1 + hookPrograms.length);
     expect(listPins(world.pins)).toHaveLength(pins);

@@ -242,7 +242,7 @@ describeKernel("an upgrade of the datapath", () => {
       expect(world.verdicts()).toEqual(good);
       passed += 4;
     }
-    expect(steps).toBeGreaterThan(8);
+    expect(steps).toBeGreaterThan(6);
     await world.upgrade(current, sizes[0]);
     await world.with(current, sizes[0], async (datapath) => {
       expect(await world.view(datapath)).toEqual(before);
