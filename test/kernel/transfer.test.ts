@@ -47,7 +47,13 @@ describeKernel("a transfer", () => {
     expect(connection.result).toBe("open");
     await connection.pump();
     const moved = await progress(connection, 0);
-    const timeouts = () => [host, peer].map((namespace) => counterOf(namespace, "TCPTimeouts"));
+    // A timer that went off because this machine is busy, with nothing lost, is undone by the stack that notices it.
+    const timeouts = () =>
+      [host, peer].map(
+        (namespace) =>
+          counterOf(namespace, "TCPTimeouts") -
+          Math.max(counterOf(namespace, "TCPSpuriousRTOs"), counterOf(namespace, "TCPLossUndo")),
+      );
     const before = timeouts();
 
     for (let round = 1; round <= commits; round++) {
