@@ -151,8 +151,8 @@ describeKernel("the command line alone", () => {
     test("is found, told apart from changes, and put right by applying", async () => {
       // The namespace's own index: /sys shows the namespace of whoever mounted it.
       index = Number(/^(\d+):/.exec(host.namespace.run("ip", "-o", "link", "show", "eth0"))?.[1]);
+      // Processors that have met the entry at this generation remember it, the others let everything through.
       expect(interfaces.remove(key(index))).toBe(true);
-      expect(host.reaches(23)).toBe(true);
       const { code, out } = await host.run("drift");
       expect(code).toBe(3);
       expect(out).toContain(`Drift: the kernel departs from main@sha1:${first.slice(0, 12)} in 1 place.`);
