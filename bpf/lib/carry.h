@@ -178,11 +178,6 @@ static __always_inline __u8 carried_dscp(const struct __sk_buff *skb)
 	return skb->cb[CARRY_CB_REST] >> 8;
 }
 
-static __always_inline __u16 carried_mirror(const struct __sk_buff *skb)
-{
-	return skb->cb[CARRY_CB_REST] >> 16;
-}
-
 /*
  * For XDP programs that call others by tail call, declared once at file scope:
  *

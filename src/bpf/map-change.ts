@@ -42,13 +42,16 @@ const begunAnew: readonly number[] = [
 ];
 
 /** True for maps in which every processor has its own values: what programs count. */
-export function isCounted(map: BpfMap): boolean {
-  return perCpu.includes(map.type);
+export function isCounted(map: Pick<BpfMap, "type" | "name">): boolean {
+  return perCpu.includes(map.type) && !beginsAnew(map);
 }
 
-/** True for maps that hold nothing to carry over: records on their way, hints, and what is derived from other maps. */
-export function beginsAnew(map: BpfMap): boolean {
-  return begunAnew.includes(map.type);
+/**
+ * True for maps that hold nothing to carry over: records on their way, hints, what is derived from other maps, and what a
+ * program knows of the packet that it is at (by their names, which end in `_scratch`).
+ */
+export function beginsAnew(map: Pick<BpfMap, "type" | "name">): boolean {
+  return begunAnew.includes(map.type) || map.name.endsWith("_scratch");
 }
 
 export function isArrayMap(map: BpfMap): boolean {
